@@ -305,6 +305,42 @@ static void test_maybe_a_write(void)
     }
 }
 
+/* B10: the file was written outside since the ticket was given, or is being written. When it is
+ * forgotten, the service knows that the ticket is void. */
+static void test_old_tickets(void)
+{
+    static void (*const outside[])(void) = { write_outside, write_anything };
+    begin();
+    CHECK(fc_connect(&fc, 1));
+    service.cached_to = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        unsigned from = n_asked;
+        CHECK(!hits() && missed.ticket != 0);
+        outside[i]();
+        fc_fill(&file, &missed, buf, BLOCK);
+        CHECK_EQ(times(from, CMP_FILL), 0);
+        fc_tend(&fc);
+        CHECK(!hits() && missed.ticket != 0);
+        fc_fill(&file, &missed, buf, BLOCK);
+        CHECK_EQ(times(from, CMP_FILL), 1);
+        CHECK(!hits() && missed.ticket != 0);
+        from = n_asked;
+        if (i == 0)
+            fc_write_begin_outside(&file, &pending);
+        else
+            fc_anything_begin(&fc);
+        fc_tend(&fc); /* it goes on */
+        fc_fill(&file, &missed, buf, BLOCK);
+        CHECK_EQ(times(from, CMP_FILL), 0);
+        if (i == 0)
+            fc_write_end(&pending);
+        else
+            fc_anything_end(&fc);
+        fc_tend(&fc);
+    }
+}
+
 static void maybe_write(void)
 {
     fc_maybe_begin(&file);
@@ -453,11 +489,20 @@ static void test_deleted_in_use(void)
     CHECK(times(0, CMP_CLOSE) == 1 && times(0, CMP_FORGET) == 1);
 }
 
-const struct harness_test filter_fills_tests[] = { TEST(brackets),       TEST(far_writes),
-                                                   TEST(fills),          TEST(parts),
-                                                   TEST(blocks),         TEST(not_synced),
-                                                   TEST(settle),         TEST(settle_and_outside),
-                                                   TEST(maybe_a_write),  TEST(settle_and_maybe),
-                                                   TEST(told_too_early), TEST(attributes),
-                                                   TEST(syncs),          TEST(ends),
-                                                   TEST(deleted_in_use), TEST_END };
+const struct harness_test filter_fills_tests[] = { TEST(brackets),
+                                                   TEST(far_writes),
+                                                   TEST(fills),
+                                                   TEST(parts),
+                                                   TEST(blocks),
+                                                   TEST(not_synced),
+                                                   TEST(settle),
+                                                   TEST(settle_and_outside),
+                                                   TEST(maybe_a_write),
+                                                   TEST(old_tickets),
+                                                   TEST(settle_and_maybe),
+                                                   TEST(told_too_early),
+                                                   TEST(attributes),
+                                                   TEST(syncs),
+                                                   TEST(ends),
+                                                   TEST(deleted_in_use),
+                                                   TEST_END };

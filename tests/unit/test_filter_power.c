@@ -370,6 +370,40 @@ static void test_unknown_code(void)
     }
 }
 
+/* B10: a fill whose ticket is older than an outside write. The power fails before the file is
+ * forgotten. */
+static void test_fill_in_outside(void)
+{
+    static uint8_t half[BLK];
+    NEED_DAX;
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        struct fc_write w;
+        struct fc_read missed;
+        uint32_t got = 0;
+        begin();
+        CHECK_EQ(fc_read(&file, NULL, 0, BLK, half, &got, &missed), FC_PASS);
+        memset(half, 'a', BLK);
+        if (i == 1)
+            fc_maybe_begin(&file);
+        else
+            fc_write_begin_outside(&file, &w);
+        if (i == 2) { /* what was read before gets to the pool, what is written to the disk */
+            fc_fill(&file, &missed, half, BLK);
+            disk.content = 'd';
+        } else { /* only the system's cache has what was written, and what was read after that */
+            if (i == 0)
+                fc_write_end(&w);
+            else
+                fc_maybe_end(&file, true);
+            memset(half, 'b', BLK);
+            fc_fill(&file, &missed, half, BLK);
+        }
+        CHECK(!hits_after_cut());
+        end();
+    }
+}
+
 /* A write of a handle that is open all the time. The journal gets one record of such a handle until
  * it is closed, and so does the disk. */
 static void write_journaled(bool first)
@@ -537,6 +571,7 @@ static const struct harness_test tests[] = {
     TEST(written_without_service),
     TEST(settled_too_late),
     TEST(unknown_code),
+    TEST(fill_in_outside),
     TEST(open_all_the_time),
     TEST(next_use),
     TEST(told_too_early),

@@ -507,9 +507,8 @@ static bool is_marked(const struct fc_file *f)
     return n == 0 || (f->marked == n && f->marked_life == f->fc->life);
 }
 
-/* Locked. Is the service to be used for the file? `reads`: it shall answer. What may be a write
- * counts as one here (B9). */
-static bool is_usable(const struct fc_file *f, bool reads)
+/* What may be a write counts as one here (B9). */
+bool fc_is_usable(const struct fc_file *f, bool reads)
 {
     const bool outside = f->outside > 0 || f->fc->all_outside > 0 || f->maybe > 0;
     const bool apart = f->known && fc_set_has(&f->fc->transacted, f->id);
@@ -528,7 +527,7 @@ uint32_t fc_handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *
 
         lock(fc);
         *life = fc->life;
-        usable = is_usable(f, reads);
+        usable = fc_is_usable(f, reads);
         marked = !reads || is_marked(f);
         outsides = outsides_of(f);
         if (usable && f->life == fc->life)
@@ -849,7 +848,7 @@ void fc_settle(struct fc_file *f, const void *via)
     lock(fc);
     life = fc->life;
     outsides = outsides_of(f);
-    if (is_usable(f, true) && f->unsettled && f->brackets == 0 && f->writers == 0 &&
+    if (fc_is_usable(f, true) && f->unsettled && f->brackets == 0 && f->writers == 0 &&
         f->life == life)
         handle = f->handle;
     if (handle)

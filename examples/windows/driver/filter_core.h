@@ -79,12 +79,18 @@
  *       that was asked for before may get what was there before. A change or a sync that is the
  *       first use of the file opens it at the service, with the times of then. That does no harm:
  *       what the service has of other times it drops, and nothing comes to these.
+ *   B10 A fill is sent under the same condition as a read: no outside write of its file is on its
+ *       way, nor what may be one, and the service has forgotten all that came before. Until then
+ *       it does not know that the ticket is void. What was read may be from before the write, and
+ *       the disk gets what is written without the service; or from after it, and only the system's
+ *       cache has that. A power cut would leave in the pool what is not in the file.
  *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
- * or has been forgotten since. (2) A ticket is given under the same condition. The service voids it
- * when a bracket begins and when the file is forgotten, and each outside write is followed by that.
- * (3) If a bracket is not confirmed in time, the life ends before the write goes on.
+ * or has been forgotten since. (2) A ticket is given under the same condition, and used under it
+ * (B10). The service voids it when a bracket begins and when the file is forgotten, and each
+ * outside write is followed by that. (3) If a bracket is not confirmed in time, the life ends
+ * before the write goes on.
  *
  * WAITING. An operation waits for the service for no longer than three times a message's time-out.
  * A read sends no more when the first time-out is over. Forgetting is done by fc_tend(), in a

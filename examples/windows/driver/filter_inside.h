@@ -58,6 +58,8 @@ int fc_ask(struct fc *fc, uint32_t life, const struct cmp_head *h, void *reply, 
  * open, and a mark. An open tells the id of the file, so one may be stale after it that was not
  * before. */
 uint32_t fc_handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *life);
+/* Locked. Is the service to be used for the file? `reads`: it shall answer, or take a fill. */
+bool fc_is_usable(const struct fc_file *f, bool reads);
 /* Locked. A bracket has ended: reads that it touches are torn. */
 void fc_tear_readings(const struct fc_write *w);
 

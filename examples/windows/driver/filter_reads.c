@@ -157,14 +157,14 @@ enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_
     return hit ? FC_DONE : FC_PASS;
 }
 
-/* B9: what may be a write voids no ticket before its end. One that begins after this look begins
- * after the data was read. */
+/* B10: a write that has begun before this look voids the ticket only when the file is forgotten.
+ * One that begins later begins after the data was read. */
 static bool may_fill(struct fc_file *f)
 {
     bool may;
 
     lock(f->fc);
-    may = f->maybe == 0;
+    may = fc_is_usable(f, true);
     unlock(f->fc);
     return may;
 }
