@@ -47,6 +47,8 @@ extern struct service_state {
 extern bool facts_fail, facts_are_racy;
 extern void (*at_facts)(void); /* happens while the facts are asked for, once */
 extern uint64_t file_id, clock_ns;
+extern void (*at_clock)(void); /* happens when the clock is looked at for the clock_calls-th time */
+extern unsigned clock_calls;
 extern unsigned tends;
 
 extern const struct fc_env env;

@@ -151,6 +151,11 @@ static void test_parts(void)
     CHECK_EQ(read_at(0, 3 * BLOCK), FC_DONE);
 }
 
+static void maybe_write(void)
+{
+    fc_maybe_begin(&file);
+}
+
 static void change_size(void)
 {
     struct fc_write w;
@@ -163,6 +168,19 @@ static void append(void)
     struct fc_write w;
     fc_write_begin(&file, NULL, &w, FC_RANGE, UINT64_MAX, 5);
     fc_write_end(&w);
+}
+
+/* The file is forgotten, and may be filled again. */
+static void write_outside_and_tend(void)
+{
+    write_outside();
+    fc_tend(&fc);
+}
+
+static void write_anything_and_tend(void)
+{
+    write_anything();
+    fc_tend(&fc);
 }
 
 /* B3: the service looks for one block after the other, and a write may come and go between two of
@@ -181,6 +199,9 @@ static void test_blocks(void)
         { write_some, 0, BLOCK, true },         /* one block */
         { change_size, 4 * BLOCK, 2 * BLOCK, false },
         { append, 4 * BLOCK, 2 * BLOCK, false },
+        { write_outside_and_tend, 4 * BLOCK, 2 * BLOCK, false },
+        { write_outside_and_tend, 4 * BLOCK, BLOCK, true },
+        { write_anything_and_tend, 4 * BLOCK, 2 * BLOCK, false },
     };
     for (unsigned i = 0; i < sizeof(c) / sizeof(c[0]); i++) {
         CASE("i %u", i);
@@ -192,6 +213,25 @@ static void test_blocks(void)
         CHECK_EQ(read_at(c[i].off, c[i].len), c[i].hits ? FC_DONE : FC_PASS);
         CHECK_EQ(read_at(c[i].off, c[i].len), FC_DONE);
         CHECK(!file.readings);
+    }
+}
+
+/* B3: the same between the look for the handle and the first block. Some of the old blocks may be
+ * there still, and forgotten while the service looks for them. */
+static void test_outside_before_blocks(void)
+{
+    static void (*const outside[])(void) = { write_outside, write_anything, maybe_write };
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        begin();
+        CHECK(fc_connect(&fc, 1));
+        CHECK(hits());
+        const unsigned from = n_asked;
+        at_clock = outside[i];
+        clock_calls = 2; /* the first one is before the look */
+        CHECK_EQ(read_at(0, 2 * BLOCK), FC_PASS);
+        CHECK(missed.ticket == 0 && times(from, CMP_READ) == 0);
+        CHECK(!file.readings && !at_clock);
     }
 }
 
@@ -341,11 +381,6 @@ static void test_old_tickets(void)
     }
 }
 
-static void maybe_write(void)
-{
-    fc_maybe_begin(&file);
-}
-
 /* B9: the times are asked for, and what may be a write begins before they are told. */
 static void test_settle_and_maybe(void)
 {
@@ -489,20 +524,11 @@ static void test_deleted_in_use(void)
     CHECK(times(0, CMP_CLOSE) == 1 && times(0, CMP_FORGET) == 1);
 }
 
-const struct harness_test filter_fills_tests[] = { TEST(brackets),
-                                                   TEST(far_writes),
-                                                   TEST(fills),
-                                                   TEST(parts),
-                                                   TEST(blocks),
-                                                   TEST(not_synced),
-                                                   TEST(settle),
-                                                   TEST(settle_and_outside),
-                                                   TEST(maybe_a_write),
-                                                   TEST(old_tickets),
-                                                   TEST(settle_and_maybe),
-                                                   TEST(told_too_early),
-                                                   TEST(attributes),
-                                                   TEST(syncs),
-                                                   TEST(ends),
-                                                   TEST(deleted_in_use),
-                                                   TEST_END };
+const struct harness_test filter_fills_tests[] = {
+    TEST(brackets),       TEST(far_writes),     TEST(fills),
+    TEST(parts),          TEST(blocks),         TEST(outside_before_blocks),
+    TEST(not_synced),     TEST(settle),         TEST(settle_and_outside),
+    TEST(maybe_a_write),  TEST(old_tickets),    TEST(settle_and_maybe),
+    TEST(told_too_early), TEST(attributes),     TEST(syncs),
+    TEST(ends),           TEST(deleted_in_use), TEST_END
+};

@@ -19,6 +19,8 @@ struct state {
 static struct state cached, disk;
 static int64_t booted; /* time of the file before all tests: long before the boot */
 static void (*at_facts)(void);
+static void (*at_read)(void); /* happens before the service gets the second read from now on */
+static unsigned reads;
 static uint64_t blocks = 1; /* of the file */
 static bool fresh;          /* its times are of this moment */
 
@@ -31,9 +33,16 @@ static int to_service(void *ctx, uint32_t life, const void *message, uint32_t by
                       uint32_t room, bool patient)
 {
     static uint8_t out[CMP_MESSAGE_MAX];
+    void (*const meanwhile)(void) = at_read;
+    struct cmp_head h;
     (void)ctx, (void)patient;
     if (life <= gone)
         return FC_GONE;
+    memcpy(&h, message, sizeof(h));
+    if (meanwhile && h.command == CMP_READ && ++reads == 2) {
+        at_read = NULL;
+        meanwhile();
+    }
     const int64_t n = session_handle(k.s, true, message, bytes, out, sizeof(out), &why);
     CHECK(n >= 0 && n <= (int64_t)(room ? room : sizeof(out)));
     if (n > 0 && room > 0)
@@ -404,6 +413,49 @@ static void test_fill_in_outside(void)
     }
 }
 
+/* Nobody uses the file any more, so its stream ends. Then it is opened again. */
+static void next_use(void)
+{
+    fc_file_done(&file);
+    fc_file_init(&file, &fc);
+    fc_know(&file, NULL);
+}
+
+static struct fc_read old_ticket;
+
+/* The old ticket's fill is read after that, as the second part will be. */
+static void write_and_fill(void)
+{
+    static uint8_t b[BLK];
+    struct fc_write w;
+    fc_write_begin_outside(&file, &w);
+    fc_write_end(&w);
+    memset(b, 'b', BLK);
+    fc_fill(&file, &old_ticket, b, BLK);
+}
+
+/* B3, B10: a read of two blocks, each in a message of its own. Between them both are written
+ * outside, and somebody else has missed the second one before. */
+static void test_mixture(void)
+{
+    static uint8_t b[2 * BLK];
+    struct fc_read missed;
+    uint32_t got = 0;
+    NEED_DAX;
+    begin();
+    blocks = 2;
+    next_use();
+    fc.data_max = BLK;
+    CHECK(warm());
+    CHECK_EQ(fc_read(&file, NULL, BLK, BLK, b, &got, &old_ticket), FC_PASS);
+    reads = 0;
+    at_read = write_and_fill;
+    CHECK_EQ(fc_read(&file, NULL, 0, 2 * BLK, b, &got, &missed), FC_PASS);
+    CHECK_EQ(reads, 2);
+    blocks = 1;
+    end();
+}
+
 /* A write of a handle that is open all the time. The journal gets one record of such a handle until
  * it is closed, and so does the disk. */
 static void write_journaled(bool first)
@@ -454,14 +506,6 @@ static void test_open_all_the_time(void)
         CHECK_EQ(hits_after_cut(), i == 2);
         end();
     }
-}
-
-/* Nobody uses the file any more, so its stream ends. Then it is opened again. */
-static void next_use(void)
-{
-    fc_file_done(&file);
-    fc_file_init(&file, &fc);
-    fc_know(&file, NULL);
 }
 
 /* A file that is written and closed, and never synced: as long as the system runs, its disk gets
@@ -572,6 +616,7 @@ static const struct harness_test tests[] = {
     TEST(settled_too_late),
     TEST(unknown_code),
     TEST(fill_in_outside),
+    TEST(mixture),
     TEST(open_all_the_time),
     TEST(next_use),
     TEST(told_too_early),

@@ -493,8 +493,7 @@ static bool mark(struct fc_file *f, uint32_t life, uint32_t handle, uint64_t n)
     return true;
 }
 
-/* Locked. Outside writes that may be the file's, so far. */
-static uint64_t outsides_of(const struct fc_file *f)
+uint64_t fc_outsides_of(const struct fc_file *f)
 {
     return f->outsides + f->fc->outsides;
 }
@@ -502,7 +501,7 @@ static uint64_t outsides_of(const struct fc_file *f)
 /* Locked. Rule B5. */
 static bool is_marked(const struct fc_file *f)
 {
-    const uint64_t n = outsides_of(f);
+    const uint64_t n = fc_outsides_of(f);
 
     return n == 0 || (f->marked == n && f->marked_life == f->fc->life);
 }
@@ -529,7 +528,7 @@ uint32_t fc_handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *
         *life = fc->life;
         usable = fc_is_usable(f, reads);
         marked = !reads || is_marked(f);
-        outsides = outsides_of(f);
+        outsides = fc_outsides_of(f);
         if (usable && f->life == fc->life)
             handle = f->handle;
         unlock(fc);
@@ -814,7 +813,7 @@ static bool is_as_before(struct fc_file *f, uint32_t life, uint64_t outsides)
     bool is;
 
     lock(f->fc);
-    is = f->fc->life == life && outsides_of(f) == outsides && f->maybe == 0;
+    is = f->fc->life == life && fc_outsides_of(f) == outsides && f->maybe == 0;
     if (!is)
         f->unsettled = true;
     unlock(f->fc);
@@ -847,7 +846,7 @@ void fc_settle(struct fc_file *f, const void *via)
 
     lock(fc);
     life = fc->life;
-    outsides = outsides_of(f);
+    outsides = fc_outsides_of(f);
     if (fc_is_usable(f, true) && f->unsettled && f->brackets == 0 && f->writers == 0 &&
         f->life == life)
         handle = f->handle;

@@ -42,8 +42,9 @@
  * BRACKETS AND FILLS
  *   B1  A bracket is asked for before the write begins, and ended after it has ended.
  *   B2  A fill goes to the life and the handle of the read that missed, and to no other.
- *   B3  A read of several blocks counts only if all of them are of one version of the file, and no
- *       bracket that touches it has ended meanwhile.
+ *   B3  A read of several blocks counts only if all of them are of one version of the file, no
+ *       bracket that touches it has ended meanwhile, and no outside write of the file has begun or
+ *       ended: its new blocks may be filled between two that are looked for.
  *   B4  A file's times are told to the service when a writer closes it, but not while a write is on
  *       its way, nor if an outside write has begun since they were asked for: they may be those of
  *       that write, and the pool still has what was before it.

@@ -60,6 +60,8 @@ int fc_ask(struct fc *fc, uint32_t life, const struct cmp_head *h, void *reply, 
 uint32_t fc_handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *life);
 /* Locked. Is the service to be used for the file? `reads`: it shall answer, or take a fill. */
 bool fc_is_usable(const struct fc_file *f, bool reads);
+/* Locked. Begins and ends of outside writes that may be the file's, so far. */
+uint64_t fc_outsides_of(const struct fc_file *f);
 /* Locked. A bracket has ended: reads that it touches are torn. */
 void fc_tear_readings(const struct fc_write *w);
 

@@ -95,20 +95,30 @@ static bool read_all(struct fc_file *f, uint64_t off, uint32_t len, void *buf, u
 
 /* A read of several blocks on its way. A write between two of them would give a mixture that was
  * never in the file, also in one part: the service looks for one block after the other. The version
- * tells of a file that was forgotten; a bracket does not make another version, and what it forgets
- * comes back only after its end. */
+ * tells of a file that was forgotten between two parts; a bracket does not make another version,
+ * and what it forgets comes back only after its end. */
 struct fc_reading {
     struct fc_reading *next; /* fc_file.readings */
     uint64_t from, to;
-    bool torn; /* a bracket that touches it has ended */
+    bool torn;         /* a bracket that touches it has ended */
+    uint64_t outsides; /* of the file, when it began */
 };
 
-static void begin_reading(struct fc_file *f, struct fc_reading *r, uint64_t off, uint32_t len)
+/* False: an outside write has begun since the handle was given. It may have ended, too, and the
+ * blocks that are there are not forgotten yet. */
+static bool begin_reading(struct fc_file *f, struct fc_reading *r, uint64_t off, uint32_t len)
 {
+    bool usable;
+
     lock(f->fc);
-    *r = (struct fc_reading){ .next = f->readings, .from = off, .to = off + len };
-    f->readings = r;
+    usable = fc_is_usable(f, true);
+    *r = (struct fc_reading){
+        .next = f->readings, .from = off, .to = off + len, .outsides = fc_outsides_of(f)
+    };
+    if (usable)
+        f->readings = r;
     unlock(f->fc);
+    return usable;
 }
 
 /* False: it is torn. A single block never is. */
@@ -122,7 +132,8 @@ static bool end_reading(struct fc_file *f, const struct fc_reading *r)
     for (at = &f->readings; *at != r;)
         at = &(*at)->next;
     *at = r->next;
-    whole = !r->torn || (fc->block && r->from / fc->block == (r->to - 1) / fc->block);
+    whole = (!r->torn && fc_outsides_of(f) == r->outsides) ||
+            (fc->block && r->from / fc->block == (r->to - 1) / fc->block);
     unlock(fc);
     return whole;
 }
@@ -143,11 +154,11 @@ enum fc_answer fc_read(struct fc_file *f, const void *via, uint64_t off, uint32_
 
     memset(missed, 0, sizeof(*missed));
     missed->handle = fc_handle_of(f, via, true, &missed->life);
-    if (missed->handle == 0 || fc->env->now_ns(fc->env->ctx) > until) {
+    if (missed->handle == 0 || fc->env->now_ns(fc->env->ctx) > until ||
+        !begin_reading(f, &reading, off, len)) {
         fc_count(fc, FC_PASSED);
         return FC_PASS;
     }
-    begin_reading(f, &reading, off, len);
     hit = read_all(f, off, len, buf, got, missed, until);
     if (!end_reading(f, &reading))
         hit = false;
