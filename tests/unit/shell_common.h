@@ -94,6 +94,6 @@ extern const struct fm_how paging, sync_paging, transacted, mdl_read, at_dispatc
 extern const struct harness_test shell_changes_tests[], shell_names_tests[], shell_disk_tests[];
 extern const struct harness_test shell_times_tests[], shell_kinds_tests[];
 extern const struct harness_test shell_mixed_tests[], shell_controls_tests[];
-extern const struct harness_test shell_system_tests[];
+extern const struct harness_test shell_system_tests[], shell_beside_tests[];
 
 #endif

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_shell_beside.c - the callbacks of the driver's shell for changes that go past the system's
+ * cache, which may keep old pages (rule C10).
+ */
+#include "shell_common.h"
+
+static uint8_t disk[BLOCKS * BLOCK]; /* file.data is what the system's cache has */
+
+static ULONG read_disk(struct fm_file *f, uint64_t off, ULONG n, void *to)
+{
+    (void)f;
+    n = off >= sizeof(disk) ? 0 : sizeof(disk) - off < n ? (ULONG)(sizeof(disk) - off) : n;
+    memcpy(to, disk + off, n);
+    return n;
+}
+
+/* To the disk. The page of block 1 stays in the cache: somebody has it mapped. */
+static NTSTATUS write_disk(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)o;
+    memset(disk + BLOCK, 'N', BLOCK);
+    *information = BLOCK;
+    return ctx ? *(const NTSTATUS *)ctx : STATUS_SUCCESS;
+}
+
+static void begin_with_disk(void)
+{
+    begin();
+    file.f.read_disk = read_disk;
+    memcpy(disk, file.data, sizeof(disk));
+}
+
+/* The byte of block 1 that this handle reads, and the fill is over. */
+static uint8_t reads(PFILE_OBJECT o)
+{
+    CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    return buf[0];
+}
+
+/* The way of the change in test_past_the_cache(). */
+static NTSTATUS write_past(PFILE_OBJECT o, unsigned way)
+{
+    static const struct fm_how direct = { .irp_flags = IRP_NOCACHE };
+    static const struct fm_how direct_at_dispatch = { .irp_flags = IRP_NOCACHE, .dispatch = TRUE };
+    switch (way) {
+    case 0:
+        return fm_write(o, BLOCK, BLOCK, write_disk, NULL, &direct);
+    case 1:
+        return fm_write(o, BLOCK, BLOCK, write_disk, NULL, &direct_at_dispatch);
+    case 2: /* SET_ZERO_DATA, and a code that is not known */
+    case 3:
+        return fm_control(o, CTL_CODE(9, way == 2 ? 50 : 999, 0, 0), write_disk, NULL, FM_PLAIN);
+    default: /* it may not wait */
+        fm_me()->top = (PIRP)1;
+        (void)fm_write(o, BLOCK, BLOCK, write_disk, NULL, &direct);
+        fm_me()->top = NULL;
+        return STATUS_SUCCESS;
+    }
+}
+
+/* A program has the file mapped, to read; a database writes it past the system's cache; a third one
+ * reads it through the cache, and gets what is mapped. What all others read stays right. */
+static void test_past_the_cache(void)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        const bool mapped_later = i >= 10, asynchronous = i / 5 % 2;
+        CASE("i %u", i);
+        begin_with_disk();
+        PFILE_OBJECT const db = fm_open_how(
+            &file.f, true, FILE_OPENED,
+            FO_NO_INTERMEDIATE_BUFFERING | (asynchronous ? 0 : FO_SYNCHRONOUS_IO), FM_PLAIN);
+        PFILE_OBJECT const scan = fm_open(&file.f, false, FILE_OPENED);
+        if (!mapped_later)
+            CHECK_EQ(fm_section(scan, SyncTypeCreateSection, 2), STATUS_SUCCESS);
+        CHECK_EQ(write_past(db, i % 5), STATUS_SUCCESS);
+        fm_settle();
+        if (mapped_later) { /* it has the new page */
+            file.data[BLOCK] = 'n';
+            CHECK_EQ(reads(scan), 'n');
+            CHECK_EQ(reads(db), 'n');
+        } else {
+            CHECK(reads(scan) == 'b' && !by_driver);
+            CHECK(reads(db) == 'N' && by_driver);
+            CHECK(reads(scan) == 'N' && by_driver);
+        }
+        fm_close(scan);
+        fm_close(db);
+        end();
+    }
+}
+
+/* A control code that is refused changes nothing past the cache, either, nor does a cached write.
+ */
+static void test_not_past_the_cache(void)
+{
+    static const NTSTATUS refused = (NTSTATUS)0xC0000010;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin_with_disk();
+        PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+        CHECK_EQ(fm_section(o, SyncTypeCreateSection, 2), STATUS_SUCCESS);
+        if (i == 0)
+            CHECK_EQ(fm_control(o, CTL_CODE(9, 999, 0, 0), write_disk, (void *)(uintptr_t)&refused,
+                                FM_PLAIN),
+                     refused);
+        else
+            CHECK_EQ(fm_write(o, BLOCK, BLOCK, write_disk, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(reads(o), 'b');
+        CHECK_EQ(reads(o), 'b'); /* it is the cache that counts */
+        CHECK(by_driver);
+        fm_close(o);
+        end();
+    }
+}
+
+const struct harness_test shell_beside_tests[] = {
+    TEST(past_the_cache),
+    TEST(not_past_the_cache),
+    TEST_END,
+};
