@@ -336,7 +336,7 @@ BOOLEAN FLTAPI FltIsOperationSynchronous(PFLT_CALLBACK_DATA d)
 
 /* Takes the filter off its volume. What waits for the file system is ended at once, and its own end
  * is not seen any more. */
-static void tear_down(PFLT_INSTANCE i, FLT_INSTANCE_TEARDOWN_FLAGS why)
+static void tear_down(PFLT_INSTANCE i, FLT_INSTANCE_TEARDOWN_FLAGS why, bool drains_all)
 {
     const FLT_RELATED_OBJECTS o = { .Filter = &fm.filter, .Volume = &i->volume, .Instance = i };
     struct fm_op **at, *op;
@@ -350,7 +350,7 @@ static void tear_down(PFLT_INSTANCE i, FLT_INSTANCE_TEARDOWN_FLAGS why)
     fm_lock_it();
     i->deleting = true;
     for (at = &fm.pending; *at;)
-        if ((*at)->synchronized || (*at)->o.Instance != i) {
+        if (((*at)->synchronized && !drains_all) || (*at)->o.Instance != i) {
             at = &(*at)->next;
         } else {
             op = *at;
@@ -359,6 +359,7 @@ static void tear_down(PFLT_INSTANCE i, FLT_INSTANCE_TEARDOWN_FLAGS why)
             fm_unlock_it();
             (void)post(op, PASSIVE_LEVEL, FLTFL_POST_OPERATION_DRAINING);
             fm_lock_it();
+            i->users -= op->synchronized;
             at = &fm.pending;
         }
     fm_wait_zero(&i->users, "callbacks, or references of the instance");
@@ -373,17 +374,23 @@ static void tear_down(PFLT_INSTANCE i, FLT_INSTANCE_TEARDOWN_FLAGS why)
 
 void fm_detach(void)
 {
-    tear_down(present(), MANUALLY);
+    tear_down(present(), MANUALLY, false);
+}
+
+void fm_detach_all(void)
+{
+    tear_down(present(), MANUALLY, true);
 }
 
 void fm_dismount(void)
 {
-    tear_down(present(), FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT);
+    tear_down(present(), FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT, false);
 }
 
 void fm_old_goes(void)
 {
-    tear_down(&fm.instance[(fm.mount + 1) % FM_INSTANCES], FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT);
+    tear_down(&fm.instance[(fm.mount + 1) % FM_INSTANCES], FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT,
+              false);
 }
 
 /* ---- What programs do ------------------------------------------------------------------------ */
@@ -781,7 +788,7 @@ VOID FLTAPI FltUnregisterFilter(PFLT_FILTER f)
     f->deleting = true;
     fm_unlock_it();
     for (unsigned i = 0; i < FM_INSTANCES; i++)
-        tear_down(&fm.instance[i], WITH_THE_FILTER);
+        tear_down(&fm.instance[i], WITH_THE_FILTER, false);
     fm_lock_it();
     fm_wait_zero(&f->users, "work items of the filter");
     fm_wait_zero(&fm.contexts, "contexts");

@@ -58,6 +58,9 @@ void fm_unload(void);
 /* Takes the instance off its volume, as an administrator may. Operations on their way are drained.
  */
 void fm_detach(void);
+/* The same, and synchronized operations are drained, too: it is not documented that they are not.
+ */
+void fm_detach_all(void);
 /* The volume is dismounted, or its disk is gone. */
 void fm_dismount(void);
 /* Puts it there again. */

@@ -242,6 +242,7 @@ MUTANTS = [
          'f->gone = f->gone || (is && f->known);'),
     rule('syncs that failed', 'syncs', CORE, '    m.body.end.ok = ok;\n',
          '    m.body.end.ok = 1;\n'),
+    rule('L6 syncs that are dropped', 'syncs', CORE, 'lost(f->fc, s->life, CMP_SYNC_BEGIN);', ';'),
 ]
 
 
@@ -607,8 +608,12 @@ SHELL = [
     rule('C7 once', 'lost_writes', STREAMS, 'InterlockedExchange(&c->stream->unwritten, TRUE) ||',
          '(c->stream->unwritten = TRUE, FALSE) ||'),
     rule('C7 syncs', 'lost_before', OPS,
-         'NT_SUCCESS(s) && !stream_is_unwritten(c->context->stream));',
-         'NT_SUCCESS(s));'),
+         'NT_SUCCESS(c->status) && !stream_is_unwritten(s));', 'NT_SUCCESS(c->status));'),
+    rule('L6 flushes of programs that are killed', 'killed_in_a_flush', OPS,
+         '    if (!c->drained)\n        c->status = d',
+         '    if (!c->drained && (hold || ops_may_ask(d)))\n        c->status = d'),
+    rule('L6 flushes that are drained', 'detached_in_a_flush', OPS,
+         '    if (c->drained)\n        fc', '    if (FALSE)\n        fc'),
     rule('C7 later syncs', 'lost_before', OPS, ' && !stream_is_unwritten(context->stream))', ')'),
     rule('C7 locks of the file', 'not_lost', OPS, 's == STATUS_FILE_LOCK_CONFLICT || ', ''),
     rule('C7 media', 'not_lost', OPS, 's == STATUS_VERIFY_REQUIRED ||', 'FALSE ||'),

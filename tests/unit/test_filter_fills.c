@@ -470,6 +470,15 @@ static void test_syncs(void)
     fc_sync_end(&file, &s, false);
     memcpy(&end, first(0, CMP_SYNC_END)->body, sizeof(end));
     CHECK(end.token == 77 && end.ok == 0);
+    for (unsigned i = 0; i <= FC_LOST_MAX; i++) { /* nobody knows how they ended */
+        CHECK_EQ(service.hung_up, 0);
+        CHECK(fc_sync_begin(&file, NULL, &s));
+        fc_sync_drop(&file, &s);
+    }
+    CHECK_EQ(service.hung_up, 1); /* its tokens would come to an end */
+    CHECK_EQ(times(0, CMP_SYNC_END), 1);
+    CHECK(!fc_sync_begin(&file, NULL, &s));
+    fc_sync_drop(&file, &s);
 }
 
 /* Handles go when nobody uses the file; a deleted one is forgotten for good. */

@@ -456,6 +456,32 @@ static void test_mixture(void)
     end();
 }
 
+/* A sync whose end nobody knows proves nothing, and takes nothing away. */
+static void test_dropped_sync(void)
+{
+    NEED_DAX;
+    for (unsigned written = 0; written < 2; written++) {
+        CASE("written %u", written);
+        struct fc_write w;
+        struct fc_sync s;
+        bool hit;
+        begin();
+        if (written) {
+            fc_write_begin(&file, NULL, &w, FC_RANGE, 0, BLK);
+            cached.content = 'b';
+            fc_write_end(&w);
+        }
+        CHECK(warm());
+        CHECK(fc_sync_begin(&file, NULL, &s));
+        fc_sync_drop(&file, &s);
+        CHECK_EQ(read_file(&hit), cached.content);
+        CHECK(hit);
+        CHECK_EQ(hits_after_cut(), !written);
+        CHECK(warm());
+        end();
+    }
+}
+
 /* A write of a handle that is open all the time. The journal gets one record of such a handle until
  * it is closed, and so does the disk. */
 static void write_journaled(bool first)
@@ -617,6 +643,7 @@ static const struct harness_test tests[] = {
     TEST(unknown_code),
     TEST(fill_in_outside),
     TEST(mixture),
+    TEST(dropped_sync),
     TEST(open_all_the_time),
     TEST(next_use),
     TEST(told_too_early),

@@ -117,6 +117,54 @@ static void test_lost_before_a_flush(void)
     end();
 }
 
+/* The program is killed in its flush. ctx: how that ends. */
+static NTSTATUS killed(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)o, (void)information;
+    fm_me()->terminating = TRUE;
+    return *(const NTSTATUS *)ctx;
+}
+
+/* What the file system has said of it counts all the same. */
+static void test_killed_in_a_flush(void)
+{
+    static const NTSTATUS s[] = { STATUS_SUCCESS, (NTSTATUS)0xC0000185 };
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = write_and_fill();
+        struct cmp_end m;
+        CHECK_EQ(fm_flush(o, killed, (void *)(uintptr_t)&s[i], FM_PLAIN), s[i]);
+        fm_me()->terminating = FALSE;
+        fm_settle();
+        CHECK_EQ(times(0, CMP_SYNC_END), 1);
+        memcpy(&m, body_of(CMP_SYNC_END), sizeof(m));
+        CHECK_EQ(m.ok, i == 0);
+        fm_close(o);
+        end();
+    }
+}
+
+static NTSTATUS detached(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)ctx, (void)o, (void)information;
+    fm_detach_all();
+    return STATUS_SUCCESS;
+}
+
+/* The driver leaves the volume meanwhile. How the flush ends it does not see. */
+static void test_detached_in_a_flush(void)
+{
+    begin();
+    PFILE_OBJECT const o = write_and_fill();
+    CHECK_EQ(fm_flush(o, detached, NULL, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_SYNC_BEGIN), 1);
+    CHECK_EQ(times(0, CMP_SYNC_END), 0);
+    fm_close(o);
+    end();
+}
+
 /* What reaches the disk costs nothing, nor what the system tries again by itself, nor a write of a
  * file that is not cached. */
 static void test_not_lost(void)
@@ -749,6 +797,8 @@ const struct harness_test shell_disk_tests[] = {
     TEST(lost_writes),
     TEST(lost_after_the_close),
     TEST(lost_before_a_flush),
+    TEST(killed_in_a_flush),
+    TEST(detached_in_a_flush),
     TEST(not_lost),
     TEST(lost_while_it_leaves),
     TEST(paging_writes_of_drivers),

@@ -127,7 +127,7 @@ void fc_head(struct fc *fc, struct cmp_head *h, unsigned command, uint32_t file,
     unlock(fc);
 }
 
-/* A thread that is being ended has asked, and hears no reply (L6). */
+/* A thread that is being ended has asked, and hears no reply; or nobody can tell the end (L6). */
 static void lost(struct fc *fc, uint32_t life, unsigned command)
 {
     bool over = false;
@@ -804,6 +804,13 @@ void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok)
     m.body.end.token = s->token;
     m.body.end.ok = ok;
     (void)request(f->fc, s->life, CMP_SYNC_END, s->handle, &m, &r);
+}
+
+/* As one of which the reply was lost. */
+void fc_sync_drop(struct fc_file *f, const struct fc_sync *s)
+{
+    if (s->token)
+        lost(f->fc, s->life, CMP_SYNC_BEGIN);
 }
 
 /* Has no outside write begun since there were so many of them, nor what may be one? Else it is to

@@ -18,8 +18,9 @@
  *       was forgotten in the other one.
  *   L6  A thread that is being ended hears no reply. What it asked counts as refused, and the life
  *       goes on: else every program that is killed would end it. A bracket, a sync or a handle that
- *       nobody knows of may stay at the service until the life ends. So it ends after FC_LOST_MAX
- *       of them.
+ *       nobody knows of may stay at the service until the life ends. So may a sync of which nobody
+ *       knows how it has ended: told as one that failed, it would make its file cold until the next
+ *       boot. The life ends after FC_LOST_MAX of them.
  *   H1  A handle is closed when nobody uses the file any more, also if it was deleted before: the
  *       service gives its number to another file.
  *   H2  A file is forgotten as one that is gone only if the last close has found it deleted. A
@@ -305,6 +306,8 @@ void fc_transacted(struct fc_file *f);
 /* Around a sync of the file. False: the service does not take part. May wait. */
 bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s);
 void fc_sync_end(struct fc_file *f, const struct fc_sync *s, bool ok);
+/* Instead of its end: nobody knows how the sync has ended, so it proves nothing. */
+void fc_sync_drop(struct fc_file *f, const struct fc_sync *s);
 
 /* A handle that may write is opened (`comes`), or has been closed. *counted belongs to the handle,
  * and is false at first. One that is not counted is older than the filter: its close takes no other

@@ -36,6 +36,8 @@ struct change {
     BOOLEAN asks;            /* its caller must not hear of its end before that is told, and its
                               * begin could wait */
     PFLT_CALLBACK_DATA held; /* the operation, if its caller hears of its end only after this */
+    NTSTATUS status;         /* its end; STATUS_UNSUCCESSFUL: not yet, or nobody knows it */
+    BOOLEAN drained;         /* nobody knows how it ends */
     struct fc_write write;
     struct fc_sync sync;
     struct change *next; /* left */
@@ -294,7 +296,10 @@ static struct change *make_change(struct context *context, enum kind kind)
 
     if (!c)
         return NULL;
-    *c = (struct change){ .context = context, .kind = kind, .later = FltAllocateGenericWorkItem() };
+    *c = (struct change){ .context = context,
+                          .kind = kind,
+                          .later = FltAllocateGenericWorkItem(),
+                          .status = STATUS_UNSUCCESSFUL };
     if (c->later)
         return c;
     ExFreePoolWithTag(c, TAG);
@@ -307,10 +312,20 @@ static VOID free_change(struct change *c)
     ExFreePoolWithTag(c, TAG);
 }
 
-/* `s`: its status, or STATUS_UNSUCCESSFUL if nobody knows it. */
-static VOID end_change(struct change *c, NTSTATUS s)
+/* L6. What the file system has said counts, also if the program was killed meanwhile. */
+static VOID end_sync(const struct change *c)
 {
-    const BOOLEAN may_have = !(c->kind == UNKNOWN && fc_is_refused((uint32_t)s));
+    struct stream *const s = c->context->stream;
+
+    if (c->drained)
+        fc_sync_drop(&s->file, &c->sync);
+    else
+        fc_sync_end(&s->file, &c->sync, NT_SUCCESS(c->status) && !stream_is_unwritten(s));
+}
+
+static VOID end_change(struct change *c)
+{
+    const BOOLEAN may_have = !(c->kind == UNKNOWN && fc_is_refused((uint32_t)c->status));
 
     /* It may be encrypted now, or a file that is not here. From the end of the bracket on it can be
      * filled again: so it is judged again before that. */
@@ -319,8 +334,7 @@ static VOID end_change(struct change *c, NTSTATUS s)
     if (c->kind == VOLUME)
         fc_anything_end(&driver.core);
     else if (c->kind == SYNC)
-        fc_sync_end(&c->context->stream->file, &c->sync,
-                    NT_SUCCESS(s) && !stream_is_unwritten(c->context->stream));
+        end_sync(c);
     else if (c->kind == UNKNOWN)
         fc_maybe_end(&c->context->stream->file, may_have);
     else if (c->kind == TIMES)
@@ -393,7 +407,7 @@ static VOID FLTAPI end_later(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID kee
 
     UNREFERENCED_PARAMETER(item);
     UNREFERENCED_PARAMETER(filter);
-    end_change(keep, held ? held->IoStatus.Status : STATUS_UNSUCCESSFUL);
+    end_change(keep);
     if (held)
         FltCompletePendedPostOperation(held);
 }
@@ -419,7 +433,7 @@ VOID ops_end_left(void)
     while (c) {
         struct change *const next = c->next;
 
-        end_change(c, STATUS_UNSUCCESSFUL);
+        end_change(c);
         c = next;
     }
 }
@@ -466,11 +480,13 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     struct change *const c = keep;
     const BOOLEAN hold = may_hold(d, c, flags);
 
+    c->drained = (flags & FLTFL_POST_OPERATION_DRAINING) != 0;
+    if (!c->drained)
+        c->status = d->IoStatus.Status;
     if (goes_beside(d, c))
         stream_beside(c->context->stream, o);
     if (is_told_at_once(d, c, flags)) {
-        end_change(c, flags & FLTFL_POST_OPERATION_DRAINING ? STATUS_UNSUCCESSFUL
-                                                            : d->IoStatus.Status);
+        end_change(c);
         return FLT_POSTOP_FINISHED_PROCESSING;
     }
     c->held = hold ? d : NULL;
@@ -480,7 +496,7 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     if (KeGetCurrentIrql() >= DISPATCH_LEVEL)
         leave_it(c);
     else
-        end_change(c, STATUS_UNSUCCESSFUL);
+        end_change(c);
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
