@@ -282,9 +282,11 @@ static void look(void)
 
 static void look_and_write(void)
 {
+    const unsigned before = tends;
     look();
     write_outside();
-    look(); /* two at a time would lose what the first one has taken out */
+    CHECK_EQ(tends, before); /* somebody is there */
+    look();                  /* two at a time would lose what the first one has taken out */
 }
 
 /* W4: while it is being forgotten it passes, and what is written meanwhile counts. */

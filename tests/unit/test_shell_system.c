@@ -57,6 +57,51 @@ static void test_locks(void)
     end();
 }
 
+/* ---- The work item that tends (W3) ----------------------------------------------------------- */
+
+/* A program maps the file to store, and there is no memory left, or no thread. */
+static void test_tends_without_memory(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    fm_starve(0, 100);
+    CHECK_EQ(fm_section(o, SyncTypeCreateSection, PAGE_READWRITE), STATUS_SUCCESS);
+    fm_starve(0, 0);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    CHECK(!has_content());
+    fm_refuse(true);
+    CHECK_EQ(fm_control(o, CTL_CODE(9, 999, 0, 0), NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    fm_refuse(false);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    fm_hold(true);
+    CHECK_EQ(fm_control(o, CTL_CODE(9, 999, 0, 0), NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    fm_hold(false);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET), 2);
+    fm_close(o);
+    end();
+}
+
+/* Codes that are not known change it, and no thread is free. */
+static void test_tends_once(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    CHECK(warm(o));
+    fm_hold(true);
+    for (unsigned i = 0; i < 10; i++)
+        CHECK_EQ(fm_control(o, CTL_CODE(9, 999, 0, 0), NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    fm_hold(false);
+    fm_settle();
+    CHECK_EQ(times(0, CMP_FORGET), 1);
+    CHECK(warm(o));
+    fm_close(o);
+    end();
+}
+
 /* ---- Volumes that nobody looks at (W6) ------------------------------------------------------- */
 
 /* The file is changed, and no instance is there. Then the volume is mounted. Was all forgotten? */
@@ -126,6 +171,11 @@ static void test_mounted_and_seen(void)
 }
 
 const struct harness_test shell_system_tests[] = {
-    TEST(locks), TEST(detached_and_mounted), TEST(mounted_without_memory), TEST(mounted_and_seen),
+    TEST(locks),
+    TEST(tends_without_memory),
+    TEST(tends_once),
+    TEST(detached_and_mounted),
+    TEST(mounted_without_memory),
+    TEST(mounted_and_seen),
     TEST_END,
 };

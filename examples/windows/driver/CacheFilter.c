@@ -106,7 +106,10 @@ static VOID release(void)
 {
     if (driver.written)
         ExFreePoolWithTag(driver.written, TAG);
+    if (driver.tender)
+        FltFreeGenericWorkItem(driver.tender);
     driver.written = NULL;
+    driver.tender = NULL;
 }
 
 /* The port closes first: then no message is on its way. */
@@ -138,8 +141,11 @@ NTSTATUS NTAPI DriverEntry(PDRIVER_OBJECT object, PUNICODE_STRING path)
     UNREFERENCED_PARAMETER(path);
     driver.unseen = FALSE;
     driver.written = nt_allocate(FC_SET_BYTES(WRITTEN_SLOTS), TAG);
-    if (!driver.written)
+    driver.tender = FltAllocateGenericWorkItem();
+    if (!driver.written || !driver.tender) {
+        release();
         return STATUS_INSUFFICIENT_RESOURCES;
+    }
     ExInitializeFastMutex(&driver.lock);
     ExInitializeFastMutex(&driver.mounts_lock);
     fc_init(&driver.core, &port_env, driver.written, WRITTEN_SLOTS);

@@ -244,13 +244,13 @@ void fc_tend(struct fc *fc)
     unlock(fc);
 }
 
-/* Something may be in the set. */
+/* Something may be in the set. A thread that is there looks once more before it leaves. */
 static void tend_soon(struct fc *fc)
 {
     bool some;
 
     lock(fc);
-    some = fc->greeted && !fc_set_empty(&fc->written);
+    some = fc->greeted && !fc->tending && !fc_set_empty(&fc->written);
     unlock(fc);
     if (some)
         fc->env->tend(fc->env->ctx);

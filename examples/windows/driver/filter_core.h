@@ -31,7 +31,8 @@
  *   W2  While an outside write lasts, its file passes; if it is one of all files, they all do.
  *   W3  The file's id is in the *written-set* at the begin and at the end of an outside write. It
  *       leaves the set when the service has forgotten the file, and comes back if it has not. Each
- *       time somebody is asked to have it forgotten soon.
+ *       time somebody is asked to have it forgotten soon, if nobody is at that already. To ask so
+ *       needs no memory.
  *   W4  A file in the set, or one that is just being forgotten, passes.
  *   W5  A set that is full stands for all files. So does a file whose id is not known.
  *   W6  A volume that was in use before the filter saw its writes is an outside write of all files
@@ -137,7 +138,7 @@ struct fc_env {
                uint32_t room, bool patient);
     /* The connection is to end: the service shall get no message any more. May be called again. */
     void (*hang_up)(void *ctx, uint32_t life);
-    /* fc_tend() shall be called soon, in a thread that may wait. Does not wait. */
+    /* fc_tend() shall be called soon, in a thread that may wait. Does not wait, nor fail. */
     void (*tend)(void *ctx);
     void *(*alloc)(void *ctx, size_t bytes); /* NULL: no memory; then the caller passes */
     void (*free)(void *ctx, void *at);

@@ -27,6 +27,7 @@ static struct {
     PVOID volatile process; /* of the service */
     volatile LONG life;     /* of the connection, 0: none */
     volatile LONG rules; /* counts up with each connection that brought others; 1: none has yet */
+    volatile LONG tends; /* the item that tends is queued, and has not begun. No lock */
     PFLT_PORT server, client;
     EX_RUNDOWN_REF messages;
     EX_PUSH_LOCK lock; /* all that follows. Is in no memory of its own: never deleted */
@@ -272,17 +273,27 @@ static void hang_up(void *ctx, uint32_t life)
     end_connection(life, TRUE);
 }
 
-static VOID tend_now(PVOID context)
+static VOID FLTAPI tend_now(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID context)
 {
+    UNREFERENCED_PARAMETER(item);
+    UNREFERENCED_PARAMETER(filter);
     UNREFERENCED_PARAMETER(context);
+    /* Ordered as a whole, before the look at what is noted: who found the item queued, in tend(),
+     * had noted it before. Who does not queues it again, which may be done from now on. */
+    (void)InterlockedExchange(&port.tends, FALSE);
     fc_tend(&driver.core);
 }
 
-/* Without memory the files pass until the next one is to be forgotten. */
+/* The item was made when the driver came, so this cannot fail for memory: nobody would be told of
+ * an outside write until the next one. */
 static void tend(void *ctx)
 {
     UNREFERENCED_PARAMETER(ctx);
-    (void)port_later(tend_now, NULL);
+    if (InterlockedExchange(&port.tends, TRUE)) /* ordered as a whole, after the note: see above */
+        return;
+    if (!NT_SUCCESS(FltQueueGenericWorkItem(driver.tender, driver.filter, tend_now,
+                                            DelayedWorkQueue, NULL)))
+        (void)InterlockedExchange(&port.tends, FALSE); /* the filter ends, and the life with it */
 }
 
 uint64_t port_now_ns(void *ctx)

@@ -67,6 +67,7 @@ extern struct driver {
     struct fc core;
     FAST_MUTEX lock; /* of the core */
     void *written;
+    PFLT_GENERIC_WORKITEM tender; /* made ahead: fc_env.tend */
     FAST_MUTEX mounts_lock;
     struct mount *mounts; /* mounts_lock: the first one that has a user */
     volatile LONG unseen; /* rule W6: a volume is mounted, or was, without an instance. Stays */
