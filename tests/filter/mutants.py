@@ -326,6 +326,15 @@ SHELL = [
          '        is_unseen();\n        return', '        return'),
     rule('W6 it stays', 'detached_and', 'CacheFilter.c', 'ReadAcquire(&driver.unseen))',
          'InterlockedExchange(&driver.unseen, FALSE))'),
+    rule('W6 it leaves a volume', 'left_before', 'CacheFilter.c',
+         '    if (!(flags & FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT))\n        fc_written', '    '
+         'if (FALSE)\n        fc_written'),
+    rule('W6 dismounts', 'mounted_and_seen', 'CacheFilter.c',
+         '    if (!(flags & FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT))\n        fc_written', '    '
+         'if (TRUE)\n        fc_written'),
+    rule('W6 it is unloaded', 'left_before', 'CacheFilter.c', '    fc_leave(&driver.core);\n', ''),
+    rule('W6 nothing is filled while it is unloaded', 'left_before', CORE,
+         '    fc->all_outside++;\n    note_all(fc);\n', '    note_all(fc);\n'),
     rule('W6 other volumes', 'mounted_and_seen', 'CacheFilter.c',
          '    if (known && !is_fixed(&v))\n',
          '    known = known && is_fixed(&v);\n    if (FALSE)\n'),

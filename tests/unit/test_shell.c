@@ -708,9 +708,10 @@ static void test_detaches(void)
     fm_settle();
     CHECK_EQ(times(0, CMP_WRITE_END), 1);
     CHECK(!hits(o));
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 1); /* W6 */
     fm_attach(false);
     fm_settle();
-    CHECK_EQ(times(0, CMP_FORGET_ALL), 1);
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 2);
     CHECK(warm(o));
     fm_close(o);
     end();

@@ -269,7 +269,8 @@ static void test_detaches_in_an_unknown(void)
     CHECK(warm(o));
     CHECK_EQ(fm_control(o, UNKNOWN, detach_and_change, NULL, FM_PLAIN), STATUS_SUCCESS);
     fm_settle();
-    CHECK(times(0, CMP_FORGET) > 0);
+    CHECK_EQ(driver.core.counter[FC_OUTSIDES], 1);
+    CHECK_EQ(times(0, CMP_FORGET_ALL), 1); /* W6 */
     fm_close(o);
     end();
 }

@@ -133,10 +133,57 @@ static void test_detached_and_mounted(void)
 {
     begin_warm();
     fm_detach();
+    fm_settle(); /* all is forgotten then, and once more later */
     CHECK(changes_unseen());
     fm_dismount();
     CHECK(changes_unseen()); /* it may have been another one that has come */
     end();
+}
+
+/* Somebody reads the file after all was forgotten, also by who tends, and before the driver is
+ * gone.
+ */
+static void read_it(uint16_t command)
+{
+    CHECK_EQ(command, CMP_FORGET_ALL);
+    service.after = NULL;
+    fc_tend(&driver.core);
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    for (unsigned i = 0; i < 2; i++)
+        CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(!by_driver);
+    fm_close(o);
+}
+
+/* fltmc detach, or unload, which the system may do for both. The file is changed, and its times are
+ * as before. Then the system is started again, in order, and the driver with it. */
+static void test_left_before_a_boot(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin_warm();
+        CHECK(has_content());
+        if (i == 0) {
+            fm_detach();
+            fm_settle();
+            end_service();
+            fm_unload();
+        } else {
+            service.after = read_it;
+            fm_unload();
+            CHECK(!service.after);
+            end_service();
+        }
+        CHECK(!has_content());
+        memset(file.data, 'X', sizeof(file.data));
+        CHECK_EQ(fm_load(true), STATUS_SUCCESS);
+        connect_service();
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        CHECK_EQ(buf[0], 'X');
+        fm_close(o);
+        end();
+    }
 }
 
 /* It is mounted while there is no memory for an instance. */
@@ -176,6 +223,7 @@ const struct harness_test shell_system_tests[] = {
     TEST(tends_once),
     TEST(detached_and_mounted),
     TEST(mounted_without_memory),
+    TEST(left_before_a_boot),
     TEST(mounted_and_seen),
     TEST_END,
 };

@@ -134,6 +134,7 @@ static void test_writers_not_counted(void)
         fm_starve(0, 0);
         if (i != 1)
             fm_attach(true);
+        fm_settle(); /* all was forgotten (W6) */
         PFILE_OBJECT const counted = fm_open(&file.f, true, FILE_OPENED);
         CHECK_EQ(fm_write(i == 2 ? old : counted, BLOCK, BLOCK, change, NULL, FM_PLAIN),
                  STATUS_SUCCESS);

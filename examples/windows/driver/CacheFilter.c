@@ -17,7 +17,8 @@
  * are forgotten. So the driver starts with the system, and only a driver that is loaded by hand
  * begins with nothing. So it is if the driver leaves a volume that stays mounted (fltmc detach), or
  * cannot come to it for want of memory. Nobody tells when that volume is mounted again, or under
- * which name. So from then on all files are forgotten with each volume that comes.
+ * which name. So from then on all files are forgotten with each volume that comes. They are also
+ * forgotten when it leaves, or is unloaded: the system may be started again before a volume comes.
  */
 #include "filter_shell.h"
 
@@ -98,8 +99,10 @@ static VOID FLTAPI leaves(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_TEARDOWN_FLAGS f
 static VOID FLTAPI torn_down(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_TEARDOWN_FLAGS flags)
 {
     UNREFERENCED_PARAMETER(o);
-    UNREFERENCED_PARAMETER(flags);
     ops_end_left();
+    /* No operation of the volume is on its way any more, and so no fill. */
+    if (!(flags & FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT))
+        fc_written_anything(&driver.core);
 }
 
 static VOID release(void)
@@ -112,10 +115,12 @@ static VOID release(void)
     driver.tender = NULL;
 }
 
-/* The port closes first: then no message is on its way. */
+/* The volumes stay in use. So the service is told before the port closes; nothing is filled from
+ * then on. The port closes before the rest: then no message is on its way. */
 static NTSTATUS FLTAPI unload(FLT_FILTER_UNLOAD_FLAGS flags)
 {
     UNREFERENCED_PARAMETER(flags);
+    fc_leave(&driver.core);
     port_close();
     FltUnregisterFilter(driver.filter);
     release();

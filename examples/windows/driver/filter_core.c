@@ -264,6 +264,20 @@ void fc_written_anything(struct fc *fc)
     tend_soon(fc);
 }
 
+/* The write never ends. It is not left to fc_tend(), where another thread may be at it. */
+void fc_leave(struct fc *fc)
+{
+    uint32_t life;
+
+    lock(fc);
+    fc->all_outside++;
+    note_all(fc);
+    life = fc->greeted ? fc->life : 0;
+    unlock(fc);
+    if (life && !forget_all(fc, life))
+        fc_give_up(fc, life);
+}
+
 void fc_anything_begin(struct fc *fc)
 {
     lock(fc);

@@ -37,7 +37,8 @@
  *   W5  A set that is full stands for all files. So does a file whose id is not known.
  *   W6  A volume that was in use before the filter saw its writes is an outside write of all files
  *       (fc_written_anything). Has the filter ever left a volume in use, or not come to it, each
- *       volume that comes may be that one.
+ *       volume that comes may be that one. After a restart of the system nobody would know: so the
+ *       service forgets all files when the filter leaves a volume in use, or all (fc_leave).
  *   W7  What a transaction has written others see when it commits, and nobody tells when that is.
  *       So its file passes until the filter is loaded again (fc_transacted).
  *
@@ -259,6 +260,9 @@ bool fc_is_settled(struct fc *fc);
 /* Something was written that may be any file's (a volume was written as a whole, or before the
  * filter saw it). */
 void fc_written_anything(struct fc *fc);
+/* The filter goes: what is written from now on nobody sees. All files pass, and are forgotten when
+ * this returns, if there is a service. May wait for as long as the connection lasts. */
+void fc_leave(struct fc *fc);
 /* Around such a write. Does not wait. */
 void fc_anything_begin(struct fc *fc);
 void fc_anything_end(struct fc *fc);
