@@ -115,8 +115,42 @@ static void test_not_past_the_cache(void)
     }
 }
 
+static ULONG not_read(struct fm_file *f, uint64_t off, ULONG n, void *to)
+{
+    harness_fail(__FILE__, __LINE__, "it is read from the disk");
+    return read_disk(f, off, n, to);
+}
+
+/* The volume is written below the file system (SL_FORCE_DIRECT_WRITE), and the system's cache keeps
+ * its page. */
+static void test_written_as_a_whole(void)
+{
+    static struct file other;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin_with_disk();
+        PFILE_OBJECT const v = fm_open_volume(), o = fm_open(&file.f, false, FILE_OPENED);
+        make_file(&other, u"\\Device\\HarddiskVolume3\\data\\other", 10);
+        CHECK_EQ(reads(o), 'b');
+        CHECK_EQ(fm_write(v, BLOCK, BLOCK, write_disk, NULL, i ? &at_dispatch : FM_PLAIN),
+                 STATUS_SUCCESS);
+        fm_settle();
+        CHECK(reads(o) == 'b' && !by_driver); /* as without the driver */
+        CHECK(reads(o) == 'N' && by_driver);
+        other.f.read_disk = not_read;
+        PFILE_OBJECT const later = fm_open(&other.f, false, FILE_OPENED);
+        CHECK_EQ(reads(later), 'b'); /* filled from the system's cache */
+        CHECK(reads(later) == 'b' && by_driver);
+        fm_close(later);
+        fm_close(o);
+        fm_close(v);
+        end();
+    }
+}
+
 const struct harness_test shell_beside_tests[] = {
     TEST(past_the_cache),
     TEST(not_past_the_cache),
+    TEST(written_as_a_whole),
     TEST_END,
 };

@@ -31,6 +31,7 @@ enum kind { WRITE, CONTROL, UNKNOWN, TIMES, SYNC, VOLUME };
 /* A change or a sync between its begin and its end. */
 struct change {
     struct context *context;     /* referenced; NULL: a volume */
+    struct mount *mount;         /* referenced: that volume's; or NULL */
     PFLT_GENERIC_WORKITEM later; /* made ahead, so that the end cannot fail for memory */
     enum kind kind;
     BOOLEAN asks;            /* its caller must not hear of its end before that is told, and its
@@ -323,6 +324,16 @@ static VOID end_sync(const struct change *c)
         fc_sync_end(&s->file, &c->sync, NT_SUCCESS(c->status) && !stream_is_unwritten(s));
 }
 
+/* C10: before the end is told, so that a ticket that is given later goes with it. */
+static VOID end_volume(const struct change *c)
+{
+    if (c->mount) {
+        volume_beside(c->mount);
+        FltReleaseContext(c->mount);
+    }
+    fc_anything_end(&driver.core);
+}
+
 static VOID end_change(struct change *c)
 {
     const BOOLEAN may_have = !(c->kind == UNKNOWN && fc_is_refused((uint32_t)c->status));
@@ -332,7 +343,7 @@ static VOID end_change(struct change *c)
     if (c->kind == CONTROL || (c->kind == UNKNOWN && may_have))
         stream_doubted(c->context->stream);
     if (c->kind == VOLUME)
-        fc_anything_end(&driver.core);
+        end_volume(c);
     else if (c->kind == SYNC)
         end_sync(c);
     else if (c->kind == UNKNOWN)
@@ -457,7 +468,7 @@ static BOOLEAN is_told_at_once(PFLT_CALLBACK_DATA d, const struct change *c,
     return !(flags & FLTFL_POST_OPERATION_DRAINING) && ops_may_ask(d);
 }
 
-/* C10: has it gone past the system's cache? */
+/* C10: has it gone past the system's cache? Of a volume all writes do: end_volume(). */
 static BOOLEAN goes_beside(PFLT_CALLBACK_DATA d, const struct change *c)
 {
     if (c->kind == UNKNOWN)
@@ -500,13 +511,17 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_change(PFLT_CALLBACK_DATA d, PCFLT
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 
-/* Any file may change, from now on until the write has ended. */
-static FLT_PREOP_CALLBACK_STATUS begin_volume(PFLT_CALLBACK_DATA d, PVOID *keep)
+/* Any file may change, from now on until the operation has ended. */
+static FLT_PREOP_CALLBACK_STATUS begin_volume(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                              PVOID *keep)
 {
-    *keep = make_change(NULL, VOLUME);
-    if (!*keep)
+    struct change *const c = make_change(NULL, VOLUME);
+
+    if (!c)
         return refuse(d);
+    c->mount = volume_of(o);
     fc_anything_begin(&driver.core);
+    *keep = c;
     return with_end(d);
 }
 
@@ -597,7 +612,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
     if (d->Iopb->Parameters.Write.Length == 0)
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     if (o->FileObject && (o->FileObject->Flags & FO_VOLUME_OPEN))
-        return begin_volume(d, keep);
+        return begin_volume(d, o, keep);
     if (is_paging(d))
         return begin_paging_outside(d, o, keep);
     return begin_change(d, o, e, with_end(d), keep);
@@ -660,7 +675,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_rename(PFLT_CALLBACK_DATA d, PCFLT_RELATE
     }
     context = stream_any(o, ops_may_query(d));
     if (!context)
-        return begin_volume(d, keep);
+        return begin_volume(d, o, keep);
     c = make_change(context, WRITE);
     if (!c) {
         FltReleaseContext(context);

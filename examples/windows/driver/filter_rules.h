@@ -93,7 +93,9 @@
  *       system takes its pages out of the cache, but those that somebody has mapped stay as they
  *       are, and it does not say so. Who reads through the cache gets old bytes then, and so does
  *       a fill. So if the system has pages of the file at the end of the change, all later fills
- *       come from the disk, as long as the stream is used
+ *       come from the disk, as long as the stream is used. A write to the volume as a whole is such
+ *       a change of all files, and the file system does not know which: so it counts for each
+ *       stream of that volume that is in use at its end
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H

@@ -122,7 +122,8 @@ BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o);
 VOID stream_unwritten(struct context *c);
 /* Has one failed, or is the volume gone (C8)? Then its reads pass, and its changes are outside. */
 BOOLEAN stream_is_unwritten(struct stream *s);
-/* Rule C10: a change has gone past the system's cache. At any IRQL up to DISPATCH_LEVEL. */
+/* Rule C10: a change has gone past the system's cache. NULL: all of the volume has changed, and
+ * whether the system has pages of this file is not known. At any IRQL up to DISPATCH_LEVEL. */
 VOID stream_beside(struct stream *s, PCFLT_RELATED_OBJECTS o);
 BOOLEAN stream_is_beside(struct stream *s);
 /* A transaction may write it: so it is from now on, and its file is as long as the driver. */
@@ -156,6 +157,11 @@ BOOLEAN volume_mount(PCFLT_RELATED_OBJECTS o, const UNICODE_STRING *device, BOOL
                      BOOLEAN detached);
 /* The context of an instance ends. */
 VOID FLTAPI volume_clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type);
+/* The mount of an instance, which is to be released. NULL: there is none. At any IRQL up to
+ * DISPATCH_LEVEL. */
+struct mount *volume_of(PCFLT_RELATED_OBJECTS o);
+/* Rule C10: the volume was written as a whole. */
+VOID volume_beside(struct mount *m);
 /* Rule C8: the volume is mounted no more. At an IRQL up to APC_LEVEL, as all but two of these. */
 VOID volume_dismount(PCFLT_RELATED_OBJECTS o);
 /* Around a control code that may dismount it. NULL: there is nothing to end. The end may come at an

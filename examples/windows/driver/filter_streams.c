@@ -422,7 +422,7 @@ BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o)
 
 VOID stream_beside(struct stream *s, PCFLT_RELATED_OBJECTS o)
 {
-    if (has_section(o)) /* ordered as a whole, before the end of the change is told */
+    if (!o || has_section(o)) /* ordered as a whole, before the end of the change is told */
         (void)InterlockedExchange(&s->beside, TRUE);
 }
 

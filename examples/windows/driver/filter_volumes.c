@@ -109,17 +109,26 @@ VOID volume_leaves(struct stream *s)
     ExReleaseFastMutex(&driver.mounts_lock);
 }
 
-/* NULL: there is none. */
-static struct mount *mount_of(PCFLT_RELATED_OBJECTS o)
+struct mount *volume_of(PCFLT_RELATED_OBJECTS o)
 {
     PFLT_CONTEXT m;
 
     return NT_SUCCESS(FltGetInstanceContext(o->Instance, &m)) ? m : NULL;
 }
 
+/* What is not in use has no pages in the system's cache. What comes into use from now on reads what
+ * was written. */
+VOID volume_beside(struct mount *m)
+{
+    ExAcquireFastMutex(&driver.mounts_lock);
+    for (struct stream *s = m->streams; s; s = s->next)
+        stream_beside(s, NULL);
+    ExReleaseFastMutex(&driver.mounts_lock);
+}
+
 VOID volume_dismount(PCFLT_RELATED_OBJECTS o)
 {
-    struct mount *const m = mount_of(o);
+    struct mount *const m = volume_of(o);
 
     if (!m)
         return;
@@ -132,7 +141,7 @@ VOID volume_dismount(PCFLT_RELATED_OBJECTS o)
 /* The file system lets go of streams while it dismounts. They see then that it is on its way. */
 struct mount *volume_dismount_begin(PCFLT_RELATED_OBJECTS o)
 {
-    struct mount *const m = mount_of(o);
+    struct mount *const m = volume_of(o);
 
     if (m)
         (void)InterlockedIncrement(&m->dismounts);
@@ -156,7 +165,7 @@ VOID volume_dismount_end(struct mount *m, BOOLEAN done)
 
 VOID volume_lies(PCFLT_RELATED_OBJECTS o)
 {
-    struct mount *const m = mount_of(o);
+    struct mount *const m = volume_of(o);
 
     if (!m)
         return;
