@@ -439,8 +439,10 @@ NTSTATUS FLTAPI FltQueueGenericWorkItem(PFLT_GENERIC_WORKITEM w, PVOID object,
     fm_at_most(DISPATCH_LEVEL, "FltQueueGenericWorkItem");
     if (object != &fm.filter || q != DelayedWorkQueue)
         fm_fault("wrong parameters", "FltQueueGenericWorkItem");
-    if (w->queued)
+    if (w->queued) {
         fm_fault("it is queued", "FltQueueGenericWorkItem");
+        return STATUS_UNSUCCESSFUL; /* so that the test ends */
+    }
     fm_lock_it();
     if (fm.filter.deleting || fm.refused) {
         s = STATUS_FLT_DELETING_OBJECT;
