@@ -95,6 +95,7 @@ int cache_begin(const char *pool)
     cm_options o = CM_OPTIONS_INIT;
     int e;
 
+    handles_begin();
     o.log = say;
     cache.path = pool;
     cache.rounds = 1; /* what others have left in the pool may not be on its volume yet */
@@ -133,8 +134,8 @@ int cache_stat(struct handle *h, api_stat *st)
     return e;
 }
 
-/* Asks the origin; if it does not say, there may be several. Once true it stays true: who has
- * opened the file by another name may still write it. */
+/* Asks the origin; if it does not say, there may be several. Once true it stays true, also for all
+ * handles to come: who has opened the file by another name may still write it. */
 static bool has_names(struct handle *h)
 {
     api_stat st;

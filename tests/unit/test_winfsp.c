@@ -291,6 +291,49 @@ static void test_name_comes_in_open(void)
     }
 }
 
+/* The other name is gone, and nobody has the file open here. Who has opened it by that name may
+ * write it still. */
+static void test_had_names(void)
+{
+    uint64_t fh, before;
+
+    CALL(begin_test());
+    (void)snprintf(inside_name, sizeof(inside_name), "%s/file", folder);
+    (void)snprintf(outside_name, sizeof(outside_name), "%s/outside", base);
+    CALL(make_it("/file", SIZE));
+    CALL(make_it("/another", SIZE));
+    REQUIRE(make_hard_link(inside_name, outside_name));
+    close_it(open_it("/file", O_RDONLY));
+    CHECK_EQ(remove(outside_name), 0);
+    before = hits();
+    fh = open_it("/file", O_RDONLY);
+    for (int i = 0; i < 4; i++)
+        CALL(is_right_at(fh, LAST, 1000));
+    wrote[LAST]++;
+    CALL(write_outside(inside_name, LAST)); /* as the other one does */
+    CALL(is_right_at(fh, LAST, 1000));
+    close_it(fh);
+    CHECK_EQ(hits(), before);
+    wrote[LAST]--;
+    fh = open_it("/another", O_RDONLY);
+    for (int i = 0; i < 4; i++)
+        CALL(is_right_at(fh, LAST, 1000));
+    close_it(fh);
+    CHECK(hits() > before);
+    CHECK_EQ(ops_end(), 0);
+    CHECK_EQ(cache_end(), 0);
+    REQUIRE(cache_begin(pool) == 0); /* another mount knows nothing of it */
+    before = hits();
+    wrote[LAST]++;
+    fh = open_it("/file", O_RDONLY);
+    for (int i = 0; i < 4; i++)
+        CALL(is_right_at(fh, LAST, 1000));
+    close_it(fh);
+    CHECK(hits() > before);
+    CHECK(ops.unlink("/file") == 0 && ops.unlink("/another") == 0);
+    CALL(end_test());
+}
+
 /* A handle that could not look for names once serves nothing. It tells the others all the same when
  * it sees some. */
 static void test_name_comes_after_trouble(void)
@@ -804,6 +847,7 @@ static const struct harness_test tests[] = { TEST(reads_and_writes),
                                              TEST(name_comes_in_open),
                                              TEST(name_comes_after_trouble),
                                              TEST(names),
+                                             TEST(had_names),
                                              TEST(other_letters),
                                              TEST(attributes),
                                              TEST(validator_after_close),

@@ -124,6 +124,25 @@ with open(sys.argv[1], "rb") as f: mmap.mmap(f.fileno(), 9, mmap.MAP_PRIVATE)[:]
     ends 0 kill "$pid"
   done
 }
+# Who has a file open by a name that is gone writes it still.
+t_name_gone() {
+  local i
+  echo aaaaaaaa >"$folder/held"
+  ln "$folder/held" "$place/held"
+  exec 6<>"$place/held"
+  serve
+  same "$(cat "$folder/held")" aaaaaaaa # the mount has seen both names
+  rm "$place/held"
+  exec 5<"$folder/held"
+  for i in 1 2 3; do
+    same "$(python3 -c 'import os; print(os.pread(5, 8, 0).decode())')" aaaaaaaa
+  done
+  printf bbbbbbbb >&6
+  same "$(python3 -c 'import os; print(os.pread(5, 8, 0).decode())')" bbbbbbbb
+  exec 5<&- 6>&-
+  rm "$folder/held"
+  ends 0 kill "$pid"
+}
 t_serves() {
   serve
   same "$(cat "$folder/numbers" "$folder/below/small" | cksum)" "$sum"
@@ -509,6 +528,7 @@ check "what is read again stays warm after a kill" t_stays_warm
 check "changes" t_changes
 check "pages of the kernel stay" t_pages
 check "a file with two names" t_links
+check "a name that is gone" t_name_gone
 check "ended at any moment" t_ended_at_once
 if need_root "the mount fails"; then
   check "the mount fails" t_mount_fails
