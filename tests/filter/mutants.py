@@ -414,7 +414,7 @@ SHELL = [
     rule('B8 refused', 'attributes_that_pass', CORE, '    if (w->token)\n        return true;\n',
          '    if (true)\n        return true;\n'),
     rule('B8 what may not wait', 'attributes_that_pass', OPS,
-         'if (fc_change_way(&op) != FC_BRACKET || !port', 'if (!port'),
+         'if (fc_change_way(&op) != FC_BRACKET || !stream', 'if (!stream'),
     rule('B8 without memory', 'attributes_that_pass', OPS,
          '        c = make_change(context, TIMES);\n    if (c) {',
          '        c = make_change(context, TIMES);\n    if (!c)\n        stream_mapped'
@@ -500,6 +500,8 @@ SHELL = [
     rule('ids of what is left out', 'left_out_over', STREAMS,
          '    fc_know(&s->file, o); /*',
          '    if (v.cached || !known)\n        fc_know(&s->file, o); /*'),
+    rule('L6 threads of the service', 'connects_in_its', PORT,
+         'if (lives && port_is_service())', 'if (FALSE)'),
     rule('W3 memory to tend', 'tends_without', PORT,
          '    if (!NT_SUCCESS(FltQueueGenericWorkItem(driver.tender,',
          '    PFLT_GENERIC_WORKITEM const item = FltAllocateGenericWorkItem();\n\n    if (item)\n'

@@ -102,6 +102,46 @@ static void test_tends_once(void)
     end();
 }
 
+/* ---- A service that connects while one of its threads works ---------------------------------- */
+
+static void (*its_facts)(struct fm_file *f, struct fm_facts *to);
+
+static void connects(struct fm_file *f, struct fm_facts *to)
+{
+    struct fm_thread *const t = fm_me(), before = *t;
+    f->facts = its_facts;
+    *t = (struct fm_thread){ .process = FM_SERVICE };
+    connect_service();
+    *t = before;
+    f->facts(f, to);
+}
+
+/* The thread has begun its operation before, so nobody has known whose it is. It would wait for
+ * itself, which the emulation notes. */
+static void test_connects_in_its_write(void)
+{
+    begin();
+    end_service();
+    const unsigned from = service.n;
+    fm_me()->top = (PIRP)1; /* so that it is judged later */
+    PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
+    fm_me()->top = NULL;
+    its_facts = file.f.facts;
+    file.f.facts = connects;
+    *fm_me() = (struct fm_thread){ .process = FM_SERVICE };
+    CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    *fm_me() = (struct fm_thread){ 0 };
+    fm_settle();
+    CHECK(file.f.facts == its_facts);
+    CHECK_EQ(times(from, CMP_HELLO), 1);
+    CHECK_EQ(times(from, CMP_OPEN) + times(from, CMP_WRITE_BEGIN), 0);
+    CHECK(times(from, CMP_FORGET) > 0); /* outside: at its begin, at its end, or for both */
+    CHECK(warm(o));
+    CHECK_EQ(times(from, CMP_HELLO), 1);
+    fm_close(o);
+    end();
+}
+
 /* ---- Volumes that nobody looks at (W6) ------------------------------------------------------- */
 
 /* The file is changed, and no instance is there. Then the volume is mounted. Was all forgotten? */
@@ -221,6 +261,7 @@ const struct harness_test shell_system_tests[] = {
     TEST(locks),
     TEST(tends_without_memory),
     TEST(tends_once),
+    TEST(connects_in_its_write),
     TEST(detached_and_mounted),
     TEST(mounted_without_memory),
     TEST(left_before_a_boot),

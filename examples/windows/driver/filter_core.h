@@ -16,11 +16,11 @@
  *   L4  A service that cannot forget all files (CMP_FORGETS_ALL) is none for a driver.
  *   L5  If a later life has another pool, all files are forgotten in it: what was forgotten before
  *       was forgotten in the other one.
- *   L6  A thread that is being ended hears no reply. What it asked counts as refused, and the life
- *       goes on: else every program that is killed would end it. A bracket, a sync or a handle that
- *       nobody knows of may stay at the service until the life ends. So may a sync of which nobody
- *       knows how it has ended: told as one that failed, it would make its file cold until the next
- *       boot. The life ends after FC_LOST_MAX of them.
+ *   L6  A thread that is being ended hears no reply, nor does one of the service. What it asked
+ *       counts as refused, and the life goes on: else every program that is killed would end it. A
+ *       bracket, a sync or a handle that nobody knows of may stay at the service until the life
+ *       ends. So may a sync of which nobody knows how it has ended: told as one that failed, it
+ *       would make its file cold until the next boot. The life ends after FC_LOST_MAX of them.
  *   H1  A handle is closed when nobody uses the file any more, also if it was deleted before: the
  *       service gives its number to another file.
  *   H2  A file is forgotten as one that is gone only if the last close has found it deleted. A
@@ -125,7 +125,7 @@ struct fc_facts {
 };
 
 #define FC_GONE (-1)    /* no service, or its reply came too late */
-#define FC_STOPPED (-2) /* the calling thread is being ended; the message may have been taken */
+#define FC_STOPPED (-2) /* the thread is the service's, or being ended: it may have been taken */
 #define FC_LOST_MAX 64u
 
 /* The shell. None of the calls is made with the lock held. */

@@ -195,7 +195,7 @@ static FLT_PREOP_CALLBACK_STATUS with_end(PFLT_CALLBACK_DATA d)
 static BOOLEAN wants_answer(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct fc_op *op,
                             struct context **c)
 {
-    if (!port_is_connected() || !fc_read_asks(op, FILL_UNIT) || !stream_of(d, o, TRUE, c))
+    if (!fc_read_asks(op, FILL_UNIT) || !stream_of(d, o, TRUE, c))
         return FALSE;
     op->locked = stream_is_locked((*c)->stream);
     op->early = stream_is_early((*c)->stream, o);
@@ -209,12 +209,15 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_read(PFLT_CALLBACK_DATA d, PCFLT_REL
                                                  PVOID *keep)
 {
     const LONGLONG off = d->Iopb->Parameters.Read.ByteOffset.QuadPart;
-    struct fc_op op = op_of(d, o);
     struct missed *m = NULL;
+    struct fc_op op;
     struct context *c;
     ULONG got = 0;
     BOOLEAN done;
 
+    if (!port_is_connected()) /* before op_of(), which asks whether it is the service */
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    op = op_of(d, o);
     op.off = off; /* negative: the file object's own, which is resolved further down */
     op.len = d->Iopb->Parameters.Read.Length;
     op.closed = o->FileObject->Flags & FO_CLEANUP_COMPLETE;
@@ -370,8 +373,9 @@ static FLT_PREOP_CALLBACK_STATUS pass(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECT
     return stream_is_lost(o) ? refuse(d) : FLT_PREOP_SUCCESS_NO_CALLBACK;
 }
 
-/* Begins a bracket. Returns `with` if there is something to end. *keep: for post_change. Without
- * memory the change counts as one that ends with the stream. */
+/* Begins a bracket. (A thread of the service that finds no process of the service yet, and then a
+ * connection, gets none: ask() in filter_port.c.) Returns `with` if there is something to end.
+ * *keep: for post_change. Without memory the change counts as one that ends with the stream. */
 static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                               struct extent e, FLT_PREOP_CALLBACK_STATUS with,
                                               PVOID *keep)
@@ -623,12 +627,14 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_write(PFLT_CALLBACK_DATA d, PCFLT_RE
 static FLT_PREOP_CALLBACK_STATUS begin_times(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                              FLT_PREOP_CALLBACK_STATUS with, PVOID *keep)
 {
-    const struct fc_op op = op_of(d, o);
     struct context *context;
     struct change *c = NULL;
+    struct fc_op op;
 
-    if (fc_change_way(&op) != FC_BRACKET || !port_is_connected() ||
-        !stream_of(d, o, TRUE, &context))
+    if (!port_is_connected()) /* as in pre_read() */
+        return FLT_PREOP_SUCCESS_NO_CALLBACK;
+    op = op_of(d, o);
+    if (fc_change_way(&op) != FC_BRACKET || !stream_of(d, o, TRUE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     if (stream_is_judged(context->stream))
         c = make_change(context, TIMES);

@@ -91,7 +91,9 @@ ULONG port_rules(void)
     return (ULONG)ReadAcquire(&port.rules);
 }
 
-/* Acquire: whose process it is was set before. */
+/* Acquire, with the exchange in connect(): whose process it is was set before. So this is asked
+ * before port_is_service(). A thread of the service that asks in the other order, while another one
+ * connects, may find first no process and then a connection. */
 BOOLEAN port_is_connected(void)
 {
     return ReadAcquire(&port.life) != 0;
@@ -169,8 +171,8 @@ static VOID end_connection(ULONG life, BOOLEAN close)
     FltAcquirePushLockExclusive(&port.lock);
     mine = life != 0 && port.life == (LONG)life;
     if (mine) {
-        /* Ordered as a whole: the service's threads, which do not find their process any more, find
-         * no connection, either. */
+        /* Ordered as a whole, with the acquire in port_is_service(): a thread of the service that
+         * does not find its process any more finds the life over when it asks. */
         (void)InterlockedExchange(&port.life, 0);
         (void)InterlockedExchangePointer(&port.process, NULL);
     }
@@ -234,7 +236,8 @@ static VOID FLTAPI disconnect(PVOID connection)
 
 BOOLEAN port_is_service(void)
 {
-    /* Acquire: only the service's own threads find it, and those have come after it was set. */
+    /* Acquire, with the exchange in connect(). Its threads may have begun before it connects: then
+     * ask() looks once more. */
     PVOID const process = ReadPointerAcquire(&port.process);
 
     return process && process == PsGetCurrentProcessId();
@@ -249,13 +252,19 @@ static int ask(void *ctx, uint32_t life, const void *message, uint32_t bytes, vo
     LARGE_INTEGER timeout = { .QuadPart = -10000LL * TIMEOUT_MS };
     NTSTATUS s = STATUS_UNSUCCESSFUL;
     ULONG n = room;
+    BOOLEAN lives;
 
     UNREFERENCED_PARAMETER(ctx);
     if (!ExAcquireRundownProtection(&port.messages))
         return FC_GONE;
-    /* Acquire: the port's end of this life was set before. If the life ends from now on, that waits
-     * for this message before another one begins. */
-    if (ReadAcquire(&port.life) == (LONG)life)
+    /* Acquire, with the exchange in connect(): the port's end of this life was set before, and
+     * whose process it is. If the life ends from now on, that waits for this message before another
+     * one begins. A thread of the service may have begun its operation before that connected. It
+     * would wait for itself: so it hears no reply, as one that is being ended. */
+    lives = ReadAcquire(&port.life) == (LONG)life;
+    if (lives && port_is_service())
+        s = STATUS_THREAD_IS_TERMINATING;
+    else if (lives)
         s = FltSendMessage(driver.filter, &port.client, (PVOID)(uintptr_t)message, bytes, reply,
                            reply ? &n : NULL, patient ? NULL : &timeout);
     ExReleaseRundownProtection(&port.messages);
