@@ -8,6 +8,8 @@
  *
  * It shows how to cache objects that are no files of the operating system:
  * - The id of an object is the hash of its URL. Its validator is the server's ETag.
+ * - Of an ETag above 31 bytes the pool has a hash only. The proxy keeps those of some thousand
+ *   objects. After a restart, a response has no such ETag until the origin was asked again.
  * - max-age, or s-maxage, less the age (Age, Date) is the time to live. While it lasts nobody asks
  *   the origin, also not after a restart: cm_file_lookup() says what the pool knows. After it a
  *   HEAD request presents the ETag again. A response that has begun before goes on to its end. If

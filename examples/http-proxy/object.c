@@ -35,6 +35,7 @@
 #ifndef LOCKS
 #define LOCKS 1024
 #endif
+#define ETAGS 4 /* of each lock */
 
 cm_cache *cache;
 
@@ -54,6 +55,8 @@ static struct lock {
     struct torn torn;      /* the object whose response broke off last, for another ETag */
     cm_file_id slow;       /* the object that the origin sent slowly last, ... */
     uint64_t most;         /* ... and how much of it is wanted at a time, see struct request */
+    /* Long ETags of its objects, by id. The pool has hashes of them only. "": none. */
+    char etags[ETAGS][ETAG_BYTES];
 } locks[LOCKS];
 
 void object_begin(void)
@@ -212,7 +215,21 @@ static bool was_other(const struct lock *lock, const struct request *r, uint64_t
     return same_id(&lock->other, &r->id) && lock->other_at > since;
 }
 
-static struct copy look_up_for(struct request *r, const struct lock *lock)
+static bool is_version(const struct request *r, const char *etag)
+{
+    cm_validator v = CM_VALIDATOR_INIT;
+
+    cm_validator_set_proof(&v, etag, strlen(etag));
+    return memcmp(v.proof, r->validator.proof, CM_PROOF_BYTES) == 0;
+}
+
+/* Where the lock has a long ETag of the object, or one of another object. */
+static char *kept_etag(struct lock *lock, const struct request *r)
+{
+    return lock->etags[r->id.lo / LOCKS % ETAGS];
+}
+
+static struct copy look_up_for(struct request *r, struct lock *lock)
 {
     const struct copy c = look_up(lock, &r->id);
     const uint8_t length = c.validator.proof[CM_PROOF_BYTES - 1];
@@ -221,6 +238,8 @@ static struct copy look_up_for(struct request *r, const struct lock *lock)
     memset(r->etag, 0, sizeof(r->etag));
     if (c.known && length < CM_PROOF_BYTES) /* then the proof is the ETag itself */
         memcpy(r->etag, c.validator.proof, length);
+    else if (c.known && is_version(r, kept_etag(lock, r)))
+        strcpy(r->etag, kept_etag(lock, r));
     return c;
 }
 
@@ -248,6 +267,8 @@ static int ask(struct request *r, struct lock *lock)
         note_other(lock, r, how, how == 504 ? ORIGIN_TIMED_OUT : 0);
         return how;
     }
+    if (strlen(r->etag) >= CM_PROOF_BYTES)
+        strcpy(kept_etag(lock, r), r->etag);
     lock->id = r->id;
     lock->asked_at = r->validator.taken_at;
     lock->fresh_until = lock->asked_at + ttl_ns;
@@ -310,14 +331,6 @@ static int open_locked(struct request *r, struct lock *lock)
 }
 
 /* ---- Opening and reading --------------------------------------------------------------------- */
-
-static bool is_version(const struct request *r, const char *etag)
-{
-    cm_validator v = CM_VALIDATOR_INIT;
-
-    cm_validator_set_proof(&v, etag, strlen(etag));
-    return memcmp(v.proof, r->validator.proof, CM_PROOF_BYTES) == 0;
-}
 
 /* A part of the object, from `at` on. What says not for sure where it belongs may be anything, as
  * an envelope with several parts. */

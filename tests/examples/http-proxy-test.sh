@@ -13,7 +13,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
   exit 77
 }
 # One that ends without its last line has failed.
-for test in http-proxy-origins-test.py http-proxy-test.py; do
+for test in http-proxy-clients-test.py http-proxy-origins-test.py http-proxy-test.py; do
   python3 "$here/$test" "$@"
   echo "status $?"
 done | awk '
@@ -23,7 +23,7 @@ done | awk '
   /^status [0-9]+$/ { bad += $2 != 0; next }
   { print; fflush() }
   END {
-    if (ends != 2 || (bad && !failed)) failed++
+    if (ends != 3 || (bad && !failed)) failed++
     printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped
     exit failed > 0
   }'

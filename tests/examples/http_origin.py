@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# http_origin.py - the origin server of http-proxy-test.py and http-proxy-origins-test.py.
+# http_origin.py - the origin server of http-proxy-*test.py.
 import itertools
 import socketserver
 import threading
@@ -56,6 +56,7 @@ class Origin(socketserver.ThreadingTCPServer):
         self.requests = self.connections = 0
         self.asked = {}  # (method, path): how often
         self.versions = {}  # path: number
+        self.if_match = {}  # path: the If-Match of each GET, or None
         self.changing = []  # paths; every few requests one of them gets another version
         self.control = {}  # path: its Cache-Control from now on
         self.field = {}  # path: one more field
@@ -101,6 +102,8 @@ class Origin(socketserver.ThreadingTCPServer):
 
     def answer(self, method, path, version, fields):
         """Status, fields, body; a body that is a list is sent in chunks."""
+        if method == "GET":
+            self.if_match.setdefault(path, []).append(fields.get("if-match"))
         if path.startswith("/missing") or path in self.down:
             return self.down.get(path, 404), [], b""
         how = path.split("/")[2].split(",")

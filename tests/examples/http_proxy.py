@@ -51,20 +51,25 @@ class Client:
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.file = self.socket.makefile("rb", 1 << 18)
-        self.open_end, self.coding, self.etag = False, None, None
+        self.open_end, self.coding, self.etag, self.fields = False, None, None, {}
 
-    def get(self, path, method="GET", version="1.1"):
-        self.socket.sendall(b"%s %s HTTP/%s\r\nHost: x\r\n\r\n" % (
-            method.encode(), path.encode(), version.encode()))
-        return self.answer()
+    def get(self, path, method="GET", version="1.1", fields=()):
+        """fields: what follows the Host, a line each."""
+        self.socket.sendall("\r\n".join((
+            "%s %s HTTP/%s" % (method, path, version), "Host: x", *fields, "", "")).encode())
+        return self.answer(method)
 
-    def answer(self):
+    def answer(self, method="GET"):
         """Status and body. If the response ends early: None, and what came of it. open_end: it
-        ends with the connection, and tells nothing of its end else."""
+        ends with the connection, and tells nothing of its end else. fields: its fields, with names
+        in small letters."""
         head = self.file.readline()
         status, length = int(head.split()[1]) if head else None, None
-        self.open_end, self.coding, self.etag = bool(head), None, None
-        while (line := self.file.readline().lower()).rstrip():
+        self.open_end, self.coding, self.etag, self.fields = bool(head), None, None, {}
+        while (line := self.file.readline()).rstrip():
+            name, _, value = line.decode().partition(":")
+            self.fields[name.lower()] = value.strip()
+            line = line.lower()
             if line.startswith(b"content-length:"):
                 length = int(line[15:])
             if line.startswith(b"content-encoding:"):
@@ -72,6 +77,8 @@ class Client:
             if line.startswith(b"etag:"):
                 self.etag = line[5:].decode().strip()
             self.open_end &= not line.startswith((b"content-length:", b"transfer-encoding:"))
+        if line and (method == "HEAD" or status == 304):
+            return status, b""
         body, whole = self.body(length) if line else (b"", False)  # else the head broke
         return status if whole else None, body
 
@@ -130,18 +137,19 @@ class Proxy:
             stdout=subprocess.PIPE, text=True, env=env and dict(os.environ, **env),
             preexec_fn=limit)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
-        self.open_end, self.coding, self.etag = False, None, None
+        self.open_end, self.coding, self.etag, self.fields = False, None, None, {}
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)
         return self.process.wait(20)
 
-    def get(self, path, method="GET", version="1.1"):
+    def get(self, path, method="GET", version="1.1", fields=()):
         client = Client(self.port)
         try:
-            return client.get(path, method, version)
+            return client.get(path, method, version, fields)
         finally:
             self.open_end, self.coding, self.etag = client.open_end, client.coding, client.etag
+            self.fields = client.fields
             client.close()
 
 
