@@ -77,6 +77,9 @@
  * in chunks is whole. An origin that knows only HTTP/2 cannot be served. It asks the origin
  * directly: http_proxy, https_proxy and all_proxy in the environment do not count.
  *
+ * What is no request of HTTP/1 gets 400: without a Host, with two lengths, with a NUL, a blank or a
+ * # in its target. If-None-Match and If-Match are compared with the ETag of the response: 304, 412.
+ *
  * To stay short, it passes on no header fields but the ETag of what it stores and the
  * Content-Encoding of what it does not store. It serves no ranges, and trusts its URLs: its hash is
  * not made to withstand attackers.
@@ -106,6 +109,7 @@
 #define IDLE 30u             /* seconds */
 #define TAKES_NOTHING 600u   /* seconds */
 #define SEND_BUF (128 << 10) /* see on_connection() */
+#define HEAD_MAX (64u << 10) /* more than libmicrohttpd takes of a client */
 
 /* The client has so many seconds for the next byte that it sends or takes. 0: any number, while the
  * proxy works for it, and waits for the origin. They begin anew after a 0 only. */
@@ -155,6 +159,7 @@ static void *on_begin(void *ctx, const char *uri, struct MHD_Connection *connect
 
     (void)ctx;
     if (r && info->socket_context && (r->uri = strdup(uri)) != NULL) {
+        r->target = (uintptr_t)uri;
         r->connection = connection;
         r->link = info->socket_context;
         r->client =
@@ -182,6 +187,113 @@ static void on_end(void *ctx, struct MHD_Connection *connection, void **request,
     *request = NULL;
 }
 
+/* ---- What a head says ------------------------------------------------------------------------ */
+
+/* Fields that say for whom a request is, and where it ends. */
+struct framing {
+    unsigned hosts, lengths; /* more than one: it is wrong */
+};
+
+static enum MHD_Result on_framing(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                  const char *value)
+{
+    struct framing *f = ctx;
+
+    (void)kind;
+    f->hosts += strcasecmp(name, "Host") == 0;
+    f->lengths += strcasecmp(name, "Content-Length") == 0;
+    if (strcasecmp(name, "Transfer-Encoding") == 0) /* no other one is known here */
+        f->lengths += value && strcasecmp(value, "chunked") == 0 ? 1 : 2;
+    return MHD_YES;
+}
+
+/* libmicrohttpd makes strings of the parts of the request line where they lie. Between the target
+ * and the version is one byte, unless the client has sent a NUL before. */
+static bool has_nul(const struct request *r, const char *version)
+{
+    const uintptr_t gap = (uintptr_t)version - r->target - strlen(r->uri);
+
+    return gap > 1 && gap < HEAD_MAX;
+}
+
+/* Is it no request of HTTP/1? Then nobody knows where the next one begins: another server on the
+ * way may read it otherwise (RFC 9112, 3.2, 6.1 and 11.2). */
+static bool is_wrong(const struct request *r, const char *version)
+{
+    struct framing f = { 0 };
+
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_framing, &f);
+    return f.hosts > 1 || (f.hosts == 0 && strcmp(version, MHD_HTTP_VERSION_1_0) != 0) ||
+           f.lengths > 1 || strpbrk(r->uri, "# \t\v\f\r") || has_nul(r, version);
+}
+
+/* A condition of a client: If-Match, or If-None-Match. */
+struct condition {
+    const struct request *r;
+    const char *name;
+    const char *etag; /* of the response; NULL: object.c knows it */
+    bool weak;        /* so ETags are compared */
+    bool is, holds;
+};
+
+static bool is_etag(const struct condition *c, const char *etag)
+{
+    return c->etag ? strcmp(c->etag, etag) == 0 : object_has_etag(c->r, etag);
+}
+
+/* Does a list of ETags, or a star, name that of the response? */
+static bool names_etag(const struct condition *c, const char *s)
+{
+    char etag[ETAG_BYTES];
+
+    while (*(s += strspn(s, ", \t"))) {
+        const bool is_weak = strncmp(s, "W/\"", 3) == 0;
+        const char *begin = is_weak ? s + 2 : s, *end;
+        if (*s == '*')
+            return true;
+        if (*begin != '"' || (end = strchr(begin + 1, '"')) == NULL)
+            return false;
+        s = end + 1;
+        if ((size_t)snprintf(etag, sizeof(etag), "%.*s", (int)(s - begin), begin) < sizeof(etag) &&
+            (c->weak || !is_weak) && is_etag(c, etag))
+            return true;
+    }
+    return false;
+}
+
+static enum MHD_Result on_condition(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    struct condition *c = ctx;
+
+    (void)kind;
+    if (strcasecmp(name, c->name) == 0) {
+        c->is = true;
+        c->holds |= value && names_etag(c, value);
+    }
+    return MHD_YES;
+}
+
+/* The status of a response that would be 200, and has this ETag (RFC 9110, 13.2.2). */
+static int status_for(const struct request *r, const char *etag)
+{
+    const bool is_weak = etag && strncmp(etag, "W/", 2) == 0;
+    struct condition match = { .r = r, .name = "If-Match", .etag = etag };
+    struct condition none = { .r = r, .name = "If-None-Match", .weak = true };
+
+    none.etag = is_weak ? etag + 2 : etag;
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_condition, &match);
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, on_condition, &none);
+    return match.is && !match.holds ? 412 : none.is && none.holds ? 304 : 200;
+}
+
+bool request_wants_body(const struct request *r)
+{
+    return status_for(r, NULL) == 200;
+}
+
+/* ---- Responses ------------------------------------------------------------------------------- */
+
 static ssize_t on_piece(void *request, uint64_t at, char *buf, size_t max)
 {
     struct request *r = request;
@@ -195,12 +307,19 @@ static ssize_t on_piece(void *request, uint64_t at, char *buf, size_t max)
     return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
-static struct MHD_Response *respond_cached(struct request *r)
+static struct MHD_Response *respond_empty(void)
+{
+    return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+}
+
+static struct MHD_Response *respond_cached(struct request *r, int *status)
 {
     uint64_t size = r->size == CM_SIZE_UNKNOWN ? MHD_SIZE_UNKNOWN : r->size;
-    struct MHD_Response *response =
-        MHD_create_response_from_callback(size, PIECE, on_piece, r, NULL);
+    struct MHD_Response *response;
 
+    *status = status_for(r, NULL);
+    response = *status == 412 ? respond_empty()
+                              : MHD_create_response_from_callback(size, PIECE, on_piece, r, NULL);
     if (response && r->etag[0])
         MHD_add_response_header(response, "ETag", r->etag);
     return response;
@@ -236,15 +355,39 @@ static struct MHD_Response *respond_whole(struct request *r, int *status)
         origin_log(r->uri, "its body ends before the length that its HEAD told");
         *status = 502;
     }
-    if (!a->body || *status == 502)
-        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (*status == 200)
+        *status = status_for(r, a->etag);
+    if (!a->body || *status == 502 || *status == 412)
+        return respond_empty();
     response = MHD_create_response_from_callback(a->open_end ? MHD_SIZE_UNKNOWN : a->body->len,
                                                  PIECE, on_body_piece, a->body, NULL);
     if (response && a->coding[0])
         MHD_add_response_header(response, "Content-Encoding", a->coding);
+    if (response && *status == 304 && a->etag[0])
+        MHD_add_response_header(response, "ETag", a->etag);
     if (response && a->open_end)
         MHD_set_response_options(response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
     return response;
+}
+
+/* A request that is none: no other one of its connection is read. */
+static struct MHD_Response *respond_wrong(void)
+{
+    struct MHD_Response *response = respond_empty();
+
+    if (response)
+        MHD_add_response_header(response, "Connection", "close");
+    return response;
+}
+
+static struct MHD_Response *respond(struct request *r, const char *method, int *status)
+{
+    *status = 405;
+    if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
+        *status = object_open(r);
+    return *status == WHOLE    ? respond_whole(r, status)
+           : *status == CACHED ? respond_cached(r, status)
+                               : respond_empty();
 }
 
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
@@ -254,29 +397,21 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
     struct request *r = *request;
     struct MHD_Response *response;
     enum MHD_Result result;
-    int status;
+    int status = 400;
+    bool wrong;
 
     (void)ctx, (void)url, (void)data;
     if (!r)
-        return MHD_NO;          /* no memory when it came */
-    if (!r->seen || *len > 0) { /* the head, a part of a body */
+        return MHD_NO; /* no memory when it came */
+    wrong = !r->seen && is_wrong(r, version);
+    if (!wrong && (!r->seen || *len > 0)) { /* the head, a part of a body */
         r->seen = true;
         *len = 0;
         return MHD_YES;
     }
     set_patience(connection, 0);
-    status = 405;
     r->no_chunks = strcmp(method, "GET") == 0 && strcmp(version, MHD_HTTP_VERSION_1_1) != 0;
-    if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
-        status = object_open(r);
-    if (status == WHOLE) {
-        response = respond_whole(r, &status);
-    } else if (status == CACHED) {
-        response = respond_cached(r);
-        status = 200;
-    } else {
-        response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-    }
+    response = wrong ? respond_wrong() : respond(r, method, &status);
     set_patience(connection, TAKES_NOTHING);
     result = response ? MHD_queue_response(connection, (unsigned)status, response) : MHD_NO;
     if (response)
@@ -344,6 +479,15 @@ static unsigned connections(void)
     return (unsigned)(limit.rlim_cur - OTHER_FILES) / FILES;
 }
 
+/* Refuse what RFC 9112 wants refused. Before 0.9.77 libmicrohttpd would refuse it without an
+ * answer, and is_wrong() does it. Then it takes a line that ends without a CR: that is allowed. */
+static struct MHD_OptionItem strict[] = {
+#if MHD_VERSION >= 0x00097701
+    { MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1, NULL },
+#endif
+    { MHD_OPTION_END, 0, NULL },
+};
+
 /* Serves until SIGINT or SIGTERM. */
 static int serve(const char *port)
 {
@@ -366,7 +510,7 @@ static int serve(const char *port)
         NULL, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_begin, NULL,
         MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_CONNECTION_LIMIT, connections(),
-        MHD_OPTION_CONNECTION_TIMEOUT, IDLE, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_TIMEOUT, IDLE, MHD_OPTION_ARRAY, strict, MHD_OPTION_END);
     if (!daemon) {
         fprintf(stderr, "http-proxy: cannot listen on port %s\n", port);
         return 1;

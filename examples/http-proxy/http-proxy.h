@@ -57,6 +57,7 @@ struct link {
 struct request {
     struct MHD_Connection *connection;
     char *uri;
+    uintptr_t target; /* where libmicrohttpd has it */
     struct link *link;
     int client; /* the client's socket */
     bool seen;
@@ -85,6 +86,8 @@ struct request {
 
 /* http-proxy.c: is its client still there, and does the proxy go on? */
 bool request_is_alive(const struct request *r);
+/* Not if its conditions say that it has the object, or wants another one (object_has_etag()). */
+bool request_wants_body(const struct request *r);
 
 /* object.c: the calls of the library. */
 extern cm_cache *cache; /* NULL: none */
@@ -97,6 +100,8 @@ int object_open(struct request *r);
 /* Up to len bytes at `at`. 0: the object ends there. Negative: the response must end early. */
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len);
 void object_close(struct request *r);
+/* Is this the ETag of its version? Also if only a hash of that is known. */
+bool object_has_etag(const struct request *r, const char *etag);
 /* Does a client wait for what the origin sends? Maybe another one, if that is for the cache. */
 bool object_is_wanted(struct request *r);
 

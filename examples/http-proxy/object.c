@@ -668,8 +668,11 @@ static int64_t measure(struct request *r)
 static int how_to_respond(struct request *r)
 {
     char byte;
-    int64_t n = object_read(r, 0, &byte, 1);
+    int64_t n;
 
+    if (!request_wants_body(r))
+        return CACHED;
+    n = object_read(r, 0, &byte, 1);
     if (n >= 0 && r->no_chunks && r->size == CM_SIZE_UNKNOWN)
         n = measure(r);
     if (n == ORIGIN_TIMED_OUT)
@@ -719,6 +722,11 @@ int object_open(struct request *r)
         pthread_mutex_unlock(&lock->mutex);
     }
     return how;
+}
+
+bool object_has_etag(const struct request *r, const char *etag)
+{
+    return is_version(r, etag);
 }
 
 void object_close(struct request *r)

@@ -7,9 +7,125 @@ import sys
 import time
 
 from http_origin import Origin
-from http_proxy import SlowClient, check, held_program, run
+from http_proxy import Client, SlowClient, check, held_program, run
 
 LONG = '"%040d"'  # the ETag of a version, with "long"
+
+WRONG = (  # heads, without their ends
+    ("no Host", b"GET /9/fresh/a HTTP/1.1"),
+    ("two Hosts", b"GET /9/fresh/a HTTP/1.1\r\nHost: x\r\nHost: y"),
+    ("a # in the target", b"GET /9/fresh/a#b HTTP/1.1\r\nHost: x"),
+    ("a NUL in the target", b"GET /9/fresh/a\0b HTTP/1.1\r\nHost: x"),
+    ("a NUL at the end of the target", b"GET /9/fresh/a\0 HTTP/1.1\r\nHost: x"),
+    ("a NUL in the query", b"GET /9/fresh/a?b\0c HTTP/1.1\r\nHost: x"),
+    ("a blank in the target", b"GET /9/fresh/a b HTTP/1.1\r\nHost: x"),
+    ("a tab in the target", b"GET /9/fresh/a\tb HTTP/1.1\r\nHost: x"),
+    ("a CR in the target", b"GET /9/fresh/a\rb HTTP/1.1\r\nHost: x"),
+    ("a length and chunks", b"GET /9/fresh/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+     b"Transfer-Encoding: chunked"),
+    ("chunks and a length", b"POST /9/fresh/a HTTP/1.1\r\nHost: x\r\ntransfer-encoding: Chunked\r\n"
+     b"content-length: 5"),
+    ("two lengths", b"GET /9/fresh/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n"
+     b"Content-Length: 4"),
+    ("an unknown coding", b"GET /9/fresh/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked"))
+
+
+def test_wrong(pool, start):
+    """What is no request is refused, and no other one is taken from what follows."""
+    origin = Origin()
+    proxy = start(pool, origin)
+    for what, head in WRONG:
+        client = Client(proxy.port)
+        client.socket.sendall(head + b"\r\n\r\n0\r\n\r\nGET /9/fresh/b HTTP/1.1\r\nHost: x\r\n\r\n")
+        status = client.answer()[0]
+        try:
+            after = client.file.read()
+        except OSError:  # the connection ends, though not all was read
+            after = b""
+        check("a request with %s: 400, and the end" % what, (status, after, origin.asked) == (
+            400, b"", {}), "%s, %s, %s" % (status, after[:30], origin.asked))
+        client.close()
+    proxy.end()
+
+
+def test_right(pool, start):
+    """What is a request, though it may be unusual."""
+    origin = Origin()
+    proxy = start(pool, origin)
+    client = Client(proxy.port)
+    for what, path, more in (
+            ("a usual one", "/9/fresh/a", b"User-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n"),
+            ("a body", "/9/fresh/b", b"Content-Length: 3\r\n\r\nabc"),
+            ("an empty body", "/9/fresh/c", b"Content-Length: 0\r\n\r\n"),
+            ("a body in chunks", "/9/fresh/d", b"Transfer-Encoding: chunked\r\n\r\n"
+             b"3\r\nabc\r\n0\r\n\r\n"),
+            ("an empty line behind it", "/9/fresh/e", b"\r\n\r\n"),
+            ("an encoded NUL and #", "/9/fresh/f%00g%23?h=%00", b"\r\n"),
+            ("bytes that are no ASCII", "/9/fresh/\u00e4", b"Cookie: a#b\r\n\r\n")):
+        client.socket.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n%s" % (path.encode(), more))
+        result = client.answer()
+        check("a request with %s: served" % what, result == (200, origin.body(path, 0)), result)
+        check("a request with %s: as the origin has it" % what, origin.gets("HEAD", path) == 1)
+    client.close()
+    for fields in b"", b"Connection: keep-alive\r\n":
+        client = Client(proxy.port)
+        client.socket.sendall(b"GET /9/fresh/a HTTP/1.0\r\n%s\r\n" % fields)
+        result = client.answer()
+        check("HTTP/1.0 without a Host (%s): served" % fields.decode().rstrip(),
+              result == (200, origin.body("/9/fresh/a", 0)), result)
+        client.close()
+    proxy.end()
+
+
+def test_conditions(pool, start):
+    origin = Origin()
+    proxy = start(pool, origin)
+    path, none, match = "/3000/fresh/conditions", "If-None-Match: ", "If-Match: "
+    cases = [(304, none + etags) for etags in (
+        '"v0"', 'W/"v0"', '"a", "v0"', '"a,b" ,W/"c",, W/"v0", "d"', "*")]
+    cases += [(200, none + etags) for etags in (
+        '"v1"', '"V0"', '"v0', "v0", '""', 'w/"v0"', '"v00"', '"' + "x" * 3000 + '"')]
+    cases += [(200, match + etags) for etags in ('"v0"', '"a", "v0"', "*")]
+    cases += [(412, match + etags) for etags in ('"v1"', 'W/"v0"', '"v0', '""')]
+    cases += [(412, match + '"v1"\r\n' + none + '"v0"'), (304, match + '"v0"\r\n' + none + '"v0"'),
+              (304, none + '"a"\r\n' + none + '"v0"'), (200, none + '"a"\r\n' + match + '"v0"')]
+    client = Client(proxy.port)  # so what follows a 304 would be seen
+    for right, fields in cases:
+        for method in "GET", "HEAD":
+            got = client.get(path, method, fields=[fields])
+            body = origin.body(path, 0) if (right, method) == (200, "GET") else b""
+            said = fields[:60].replace("\r\n", ", ")
+            check("%s with %s: %d" % (method, said, right), got == (right, body), got[0])
+            check("%s with %s: what it tells" % (method, said), client.etag == '"v0"' and
+                  client.fields.get("content-length") == ("0" if right == 412 else "3000"),
+                  client.fields)
+        if fields == cases[0][1]:
+            check("a client has the ETag of a new object: nothing of it is read",
+                  origin.gets("GET", path) == 0)
+    check("after conditions: right", client.get(path) == (200, origin.body(path, 0)))
+    client.close()
+    star = [none + "*"]
+    for how, right in ("chunked,fresh", 304), ("nostore", 304), ("nostore,get404", 404), \
+            ("fresh,head404,get404", 404):
+        path = "/3000/%s/conditions" % how
+        got = proxy.get(path, fields=star)
+        check("If-None-Match: * for another object (%s): %d" % (how, right),
+              got == (right, b""), got)
+        check("If-None-Match: * for another object (%s): its ETag" % how,
+              proxy.etag == ('"v0"' if right == 304 else None), proxy.etag)
+    path = "/3000/nostore/conditions"
+    got = [proxy.get(path, fields=[f])[0] for f in (none + '"v0"', none + '"v1"', match + '"v0"',
+                                                    match + '"v1"')]
+    check("conditions for an object that is not stored", got == [304, 200, 200, 412], got)
+    path = "/3000/fresh,long/conditions"
+    proxy.get(path)
+    proxy.end()
+    proxy = start(pool, origin)
+    got = [proxy.get(path, fields=[f])[0] for f in (none + LONG % 0, none + LONG % 1,
+                                                    match + LONG % 0, match + LONG % 1)]
+    check("conditions for a long ETag, of which only the hash is known", got == [
+        304, 200, 200, 412] and origin.gets("HEAD", path) == 1, got)
+    proxy.end()
 
 
 def test_long_etag(pool, start):
@@ -55,6 +171,9 @@ def test_long_etag(pool, start):
 
 
 def test_all(pool, start):
+    test_wrong(pool, start)
+    test_right(pool, start)
+    test_conditions(pool, start)
     test_long_etag(pool, start)
 
 
