@@ -17,6 +17,8 @@
  *   object is passed on without the cache. So it is if the HEAD fails (5xx, 408, 429, a connection
  *   that breaks) and there is no copy. A redirection (301, 302, 303, 307,
  *   308) is passed on. With any other status but 200 the GET decides.
+ * - A HEAD of a client gets what the origin's HEAD says, without a GET, if the status is 200, 401,
+ *   404, 410, or of a redirection.
  * - A server may send a body to a HEAD, though it must not, and late. Nobody can tell it from the
  *   answer to the next request on that connection. So a connection has HEADs of one object only.
  *   When a client goes on to another object, the proxy opens a new connection for its HEAD: with
@@ -289,7 +291,7 @@ static int status_for(const struct request *r, const char *etag)
 
 bool request_wants_body(const struct request *r)
 {
-    return status_for(r, NULL) == 200;
+    return !(r->is_head && r->size != CM_SIZE_UNKNOWN) && status_for(r, NULL) == 200;
 }
 
 /* ---- Responses ------------------------------------------------------------------------------- */
@@ -341,31 +343,63 @@ static bool is_broken(const struct request *r, const struct answer *a)
            strcmp(a->etag, r->etag) == 0;
 }
 
+/* Does the answer to a HEAD say what a GET would get? With other statuses it may be that the origin
+ * knows no HEAD, or does not allow it. */
+static bool head_tells(long status)
+{
+    return status == 200 || origin_is_redirection(status) || status == 401 || status == 404 ||
+           status == 410;
+}
+
+/* Is there an answer to pass on, as r->whole? For a HEAD that of a HEAD does, if nobody knows
+ * better. */
+static bool ask_whole(struct request *r)
+{
+    struct answer *a = &r->whole;
+
+    if (a->body)
+        return true;
+    if (r->is_head && !r->file) {
+        if (!a->reached && !origin_head(r, a)) /* object.c may have asked */
+            a->status = 0;
+        if (head_tells(a->status))
+            return true;
+    }
+    return !a->timed_out && origin_whole(r, a);
+}
+
+/* Some servers tell 0 to each HEAD. */
+static uint64_t length_of(const struct answer *a)
+{
+    if (a->body)
+        return a->open_end ? MHD_SIZE_UNKNOWN : a->body->len;
+    return a->total && a->total != CM_SIZE_UNKNOWN ? a->total : MHD_SIZE_UNKNOWN;
+}
+
 /* All that the origin sends. An open end stays one: no length, no chunks, the connection ends. */
 static struct MHD_Response *respond_whole(struct request *r, int *status)
 {
     const struct answer *a = &r->whole;
     struct MHD_Response *response;
 
-    if (a->body || origin_whole(r, &r->whole))
-        *status = (int)a->status;
-    else
+    if (!ask_whole(r)) {
         *status = a->timed_out ? 504 : 502;
+        return respond_empty();
+    }
     if (a->body && is_broken(r, a)) {
         origin_log(r->uri, "its body ends before the length that its HEAD told");
         *status = 502;
-    }
-    if (*status == 200)
-        *status = status_for(r, a->etag);
-    if (!a->body || *status == 502 || *status == 412)
         return respond_empty();
-    response = MHD_create_response_from_callback(a->open_end ? MHD_SIZE_UNKNOWN : a->body->len,
-                                                 PIECE, on_body_piece, a->body, NULL);
+    }
+    *status = a->status == 200 ? status_for(r, a->etag) : (int)a->status;
+    if (*status == 412)
+        return respond_empty();
+    response = MHD_create_response_from_callback(length_of(a), PIECE, on_body_piece, a->body, NULL);
     if (response && a->coding[0])
         MHD_add_response_header(response, "Content-Encoding", a->coding);
     if (response && *status == 304 && a->etag[0])
         MHD_add_response_header(response, "ETag", a->etag);
-    if (response && a->open_end)
+    if (response && a->body && a->open_end)
         MHD_set_response_options(response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
     return response;
 }
@@ -383,7 +417,7 @@ static struct MHD_Response *respond_wrong(void)
 static struct MHD_Response *respond(struct request *r, const char *method, int *status)
 {
     *status = 405;
-    if (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0)
+    if (strcmp(method, "GET") == 0 || r->is_head)
         *status = object_open(r);
     return *status == WHOLE    ? respond_whole(r, status)
            : *status == CACHED ? respond_cached(r, status)
@@ -410,6 +444,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
         return MHD_YES;
     }
     set_patience(connection, 0);
+    r->is_head = strcmp(method, "HEAD") == 0;
     r->no_chunks = strcmp(method, "GET") == 0 && strcmp(version, MHD_HTTP_VERSION_1_1) != 0;
     response = wrong ? respond_wrong() : respond(r, method, &status);
     set_patience(connection, TAKES_NOTHING);

@@ -61,6 +61,7 @@ struct request {
     struct link *link;
     int client; /* the client's socket */
     bool seen;
+    bool is_head;
     bool no_chunks;     /* the client needs the length of a body, to know that it is whole */
     uint64_t came_at;   /* cm_now() */
     uint64_t looked_at; /* ... when origin.c looked whether a client waits */
@@ -81,12 +82,13 @@ struct request {
     uint64_t incarnation, size;
     bool sized;          /* a GET has told this size, too */
     int64_t failure;     /* not 0: the origin is not asked again for this response */
-    struct answer whole; /* what the origin sent, if it was all of the object */
+    struct answer whole; /* what the origin sent, if it was all of the object, or to a HEAD */
 };
 
 /* http-proxy.c: is its client still there, and does the proxy go on? */
 bool request_is_alive(const struct request *r);
-/* Not if its conditions say that it has the object, or wants another one (object_has_etag()). */
+/* Not if its conditions say that it has the object, or wants another one (object_has_etag()), nor
+ * if it is a HEAD, and the size is known. */
 bool request_wants_body(const struct request *r);
 
 /* object.c: the calls of the library. */
@@ -114,6 +116,7 @@ __attribute__((format(printf, 2, 3))) void origin_log(const char *uri, const cha
 /* What may be over soon: no answer (0), errors of the server, a timeout, too many requests. Not a
  * method that it does not know (501). */
 bool origin_is_trouble(long status);
+bool origin_is_redirection(long status);
 /* Each returns true if the origin gave a complete answer, with whatever status. Else standard
  * error has a line why, unless nobody wanted it any more. So it has of a status that is trouble. */
 bool origin_head(struct request *r, struct answer *a);

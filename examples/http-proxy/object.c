@@ -140,11 +140,6 @@ static struct copy look_up(const struct lock *lock, const cm_file_id *id)
     return c;
 }
 
-static bool is_redirection(long status)
-{
-    return (status >= 301 && status <= 303) || status == 307 || status == 308;
-}
-
 /* What the answer to a HEAD means. If the result is CACHED, r->validator and *ttl_ns hold from now
  * on. */
 static int judge(struct request *r, const struct copy *c, const struct answer *a, uint64_t asked_at,
@@ -173,7 +168,7 @@ static int judge(struct request *r, const struct copy *c, const struct answer *a
         cm_forget(cache, &r->id);
     /* Else the GET decides: some servers know no HEAD, a signed URL is for one method, and of an
      * answer without a body nobody knows what a GET would have. */
-    return is_redirection(a->status) ? (int)a->status : WHOLE;
+    return origin_is_redirection(a->status) ? (int)a->status : WHOLE;
 }
 
 /* Attaches the object with r->validator, for ttl_ns. */
@@ -265,6 +260,8 @@ static int ask(struct request *r, struct lock *lock)
     how = judge(r, &c, &a, asked_at, &ttl_ns);
     if (how != CACHED) {
         note_other(lock, r, how, how == 504 ? ORIGIN_TIMED_OUT : 0);
+        if (r->is_head)
+            r->whole = a;
         return how;
     }
     if (strlen(r->etag) >= CM_PROOF_BYTES)
@@ -702,9 +699,9 @@ int object_open(struct request *r)
     struct lock *lock;
     int how;
 
+    r->id = (cm_file_id){ h.high64, h.low64 }; /* origin_head() needs it, too */
     if (!cache)
         return WHOLE;
-    r->id = (cm_file_id){ h.high64, h.low64 };
     lock = lock_of(r);
     pthread_mutex_lock(&lock->mutex);
     r->next = lock->requests;

@@ -274,6 +274,11 @@ bool origin_is_trouble(long status)
     return status == 0 || (status >= 500 && status != 501) || status == 408 || status == 429;
 }
 
+bool origin_is_redirection(long status)
+{
+    return (status >= 301 && status <= 303) || status == 307 || status == 308;
+}
+
 static void note_status(const struct request *r, long status)
 {
     if (status && origin_is_trouble(status))

@@ -4,6 +4,7 @@
 # http-proxy-clients-test.py BUILD - see http-proxy-test.sh. What clients may ask for, and what a
 # response tells them.
 import sys
+import threading
 import time
 
 from http_origin import Origin
@@ -128,6 +129,64 @@ def test_conditions(pool, start):
     proxy.end()
 
 
+def test_head(pool, start):
+    """A HEAD is answered from the origin's HEAD: nothing is read, stored or not."""
+    origin = Origin()
+    for kind in "with a pool", "without a pool":
+        proxy = start(pool if kind == "with a pool" else pool + "-none", origin)
+        for how, length, coding in (
+                ("nostore", "900000", None), ("nostore,gzip", "900000", "gzip"),
+                ("nostore,chunked", None, None), ("nostore,open", None, None),
+                ("fresh", "900000", None), ("nostore,head404", None, None),
+                ("fresh,head401", None, None), ("fresh,head410", None, None)):
+            path = "/900000/%s/head-%s" % (how, kind.split()[0])
+            right = int(how[-3:]) if "head" in how else 200
+            got = proxy.get(path, method="HEAD")
+            check("HEAD %s (%s): %d" % (kind, how, right), got[0] == right, got[0])
+            check("HEAD %s (%s): what it tells" % (kind, how), proxy.coding == coding and (
+                right != 200 or proxy.fields.get("content-length") == length), proxy.fields)
+            asked = origin.gets("HEAD", path), origin.gets("GET", path)
+            check("HEAD %s (%s): one HEAD of the origin" % (kind, how), asked == (1, 0), asked)
+        for status in 400, 403, 405, 501, 503:
+            path = "/9000/nostore,head%d/head-%s" % (status, kind.split()[0])
+            got = proxy.get(path, method="HEAD")
+            check("HEAD %s, which the origin answers with %d: the GET decides" % (kind, status),
+                  got[0] == 200 and proxy.fields.get("content-length") == "9000" and
+                  origin.gets("HEAD", path) == 1, got[0])
+        path = "/9000/nostore,head503,get503/head-" + kind.split()[0]
+        got = proxy.get(path, method="HEAD")
+        check("HEAD %s: an origin in trouble" % kind, got[0] == 503, got[0])
+        path = "/9000/nostore/told0-" + kind.split()[0]
+        origin.told[path] = 0
+        got = proxy.get(path, method="HEAD")
+        check("HEAD %s: a length of 0 is none" % kind, got[0] == 200 and
+              "content-length" not in proxy.fields, proxy.fields)
+        path = "/900000/fresh/head-" + kind.split()[0]
+        got = proxy.get(path)
+        check("after a HEAD %s: GET is right" % kind, got == (200, origin.body(path, 0)), got[0])
+        proxy.end()
+
+
+def test_late_body_after_head(pool, start):
+    """A late body to the HEAD of one object is not taken for the answer to that of another one,
+    without a pool, too."""
+    origin = Origin()
+    proxy = start(pool + "-none", origin)
+    victim, evil, client = "/9000/stale/victim", "/9000/stale/evil", Client(proxy.port)
+    origin.after_head[evil] = b"HTTP/1.1 200 OK\r\nContent-Length: 666\r\n\r\n"
+    origin.late[evil] = threading.Event()
+    client.get(evil, method="HEAD")
+    thread = threading.Thread(target=lambda: client.get(victim, method="HEAD"))
+    thread.start()
+    thread.join(1)
+    origin.late[evil].set()
+    thread.join()
+    check("a late body to a HEAD, without a pool: the next answer is right",
+          client.fields.get("content-length") == "9000", client.fields)
+    client.close()
+    proxy.end()
+
+
 def test_long_etag(pool, start):
     """Of a long ETag the pool has a hash only. All responses tell it, not only the first one, and
     all GETs have it. After a restart it is there as soon as the origin was asked again."""
@@ -174,6 +233,8 @@ def test_all(pool, start):
     test_wrong(pool, start)
     test_right(pool, start)
     test_conditions(pool, start)
+    test_head(pool, start)
+    test_late_body_after_head(pool, start)
     test_long_etag(pool, start)
 
 

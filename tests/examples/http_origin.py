@@ -11,10 +11,10 @@ CONTROL = {"fresh": "public, max-age=600", "seconds": "max-age=3", "second": "ma
 REASONS = {200: "OK", 203: "Non-Authoritative Information", 204: "No Content", 205: "Reset Content",
            206: "Partial Content", 300: "Multiple Choices", 301: "Moved Permanently", 302: "Found",
            303: "See Other", 304: "Not Modified", 307: "Temporary Redirect",
-           308: "Permanent Redirect", 400: "Bad Request", 403: "Forbidden",
-           404: "Not Found", 408: "Request Timeout", 410: "Gone", 412: "Precondition Failed",
-           416: "Range Not Satisfiable", 429: "Too Many Requests", 500: "Internal Server Error",
-           501: "Not Implemented", 503: "Service Unavailable"}
+           308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
+           404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 410: "Gone",
+           412: "Precondition Failed", 416: "Range Not Satisfiable", 429: "Too Many Requests",
+           500: "Internal Server Error", 501: "Not Implemented", 503: "Service Unavailable"}
 # Words of HOW for fields of each answer, or of those to a GET only.
 CODINGS = {"gzip": (None, "GZip"), "gzipget": ("GET", "GZip"), "brget": ("GET", "br"),
            "identity": (None, "Identity")}
