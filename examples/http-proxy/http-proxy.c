@@ -16,7 +16,8 @@
  *   the wall clock is set back meanwhile, it lasts no longer. If the origin refuses the HEAD, the
  *   object is passed on without the cache. So it is if the HEAD fails (5xx, 408, 429, a connection
  *   that breaks) and there is no copy. A redirection (301, 302, 303, 307,
- *   308) is passed on. With any other status but 200 the GET decides.
+ *   308) is passed on, with its Location as it is: an absolute one leads past the proxy. With any
+ * other status but 200 the GET decides.
  * - A HEAD of a client gets what the origin's HEAD says, without a GET, if the status is 200, 401,
  *   404, 410, or of a redirection.
  * - A server may send a body to a HEAD, though it must not, and late. Nobody can tell it from the
@@ -82,9 +83,10 @@
  * What is no request of HTTP/1 gets 400: without a Host, with two lengths, with a NUL, a blank or a
  * # in its target. If-None-Match and If-Match are compared with the ETag of the response: 304, 412.
  *
- * To stay short, it passes on no header fields but the ETag of what it stores and the
- * Content-Encoding of what it does not store. It serves no ranges, and trusts its URLs: its hash is
- * not made to withstand attackers.
+ * To stay short, it passes on no header fields but the ETag of what it stores, the Content-Encoding
+ * of what it does not store, and those that a status needs: Location, WWW-Authenticate with 401,
+ * Allow with 405, Retry-After with 429 and 503. It serves no ranges, and trusts its URLs: its hash
+ * is not made to withstand attackers.
  *
  * Read next: object.c, which has all that concerns the cache, but torn.c. origin.c speaks HTTP with
  * the origin. This file speaks it with the clients: libmicrohttpd gives each connection a thread.
@@ -399,6 +401,8 @@ static struct MHD_Response *respond_whole(struct request *r, int *status)
         MHD_add_response_header(response, "Content-Encoding", a->coding);
     if (response && *status == 304 && a->etag[0])
         MHD_add_response_header(response, "ETag", a->etag);
+    if (response && a->field[0])
+        MHD_add_response_header(response, origin_field(a->status), a->field);
     if (response && a->body && a->open_end)
         MHD_set_response_options(response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
     return response;
@@ -414,6 +418,17 @@ static struct MHD_Response *respond_wrong(void)
     return response;
 }
 
+/* It is no answer of the origin, or one without a body. */
+static struct MHD_Response *respond_status(const struct request *r, int status)
+{
+    const char *value = status == 405 ? "GET, HEAD" : r->whole.field;
+    struct MHD_Response *response = respond_empty();
+
+    if (response && origin_field(status) && *value)
+        MHD_add_response_header(response, origin_field(status), value);
+    return response;
+}
+
 static struct MHD_Response *respond(struct request *r, const char *method, int *status)
 {
     *status = 405;
@@ -421,7 +436,7 @@ static struct MHD_Response *respond(struct request *r, const char *method, int *
         *status = object_open(r);
     return *status == WHOLE    ? respond_whole(r, status)
            : *status == CACHED ? respond_cached(r, status)
-                               : respond_empty();
+                               : respond_status(r, *status);
 }
 
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,

@@ -14,6 +14,7 @@
 
 #define ETAG_BYTES 256
 #define CODING_BYTES 64
+#define FIELD_BYTES 8192
 
 /* Bytes that the origin sent. Many are in a file, few in memory. */
 struct body {
@@ -33,6 +34,7 @@ struct answer {
     long status;
     char etag[ETAG_BYTES];     /* "": none */
     char coding[CODING_BYTES]; /* Content-Encoding; "": none */
+    char field[FIELD_BYTES];   /* the value of origin_field(); "": none, or too long */
     bool no_store;
     bool open_end;       /* the body ends with the connection: who knows whether it is whole? */
     uint64_t fresh;      /* for so many seconds, by Cache-Control, Age, Date */
@@ -80,9 +82,11 @@ struct request {
     bool was_torn;         /* a response of it broke off, for another ETag */
     cm_validator other;    /* ... that of this one for this ETag; no proof: not known */
     uint64_t incarnation, size;
-    bool sized;          /* a GET has told this size, too */
-    int64_t failure;     /* not 0: the origin is not asked again for this response */
-    struct answer whole; /* what the origin sent, if it was all of the object, or to a HEAD */
+    bool sized;      /* a GET has told this size, too */
+    int64_t failure; /* not 0: the origin is not asked again for this response */
+    /* What the origin sent, if it was all of the object. Or what it said to a HEAD, if that means
+     * that the object is not CACHED. */
+    struct answer whole;
 };
 
 /* http-proxy.c: is its client still there, and does the proxy go on? */
@@ -97,7 +101,7 @@ enum { CACHED = 1, WHOLE = 2 };
 /* Once, before all others. */
 void object_begin(void);
 /* How to answer a request: CACHED: with object_read(). WHOLE: with all that the origin sends, and
- * without the cache. Another number: with this status of HTTP. */
+ * without the cache. Another number: with this status of HTTP, and with r->whole.field. */
 int object_open(struct request *r);
 /* Up to len bytes at `at`. 0: the object ends there. Negative: the response must end early. */
 int64_t object_read(struct request *r, uint64_t at, void *buf, size_t len);
@@ -117,6 +121,8 @@ __attribute__((format(printf, 2, 3))) void origin_log(const char *uri, const cha
  * method that it does not know (501). */
 bool origin_is_trouble(long status);
 bool origin_is_redirection(long status);
+/* The name of the field without which a status says too little; NULL: none. */
+const char *origin_field(long status);
 /* Each returns true if the origin gave a complete answer, with whatever status. Else standard
  * error has a line why, unless nobody wanted it any more. So it has of a status that is trouble. */
 bool origin_head(struct request *r, struct answer *a);

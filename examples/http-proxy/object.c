@@ -50,7 +50,8 @@ static struct lock {
     uint64_t fresh_until;     /* end of its time to live, by cm_now() */
     cm_file_id other;  /* the object that was not CACHED last, after the origin was asked, ... */
     uint64_t other_at; /* ... when that turned out, by cm_now() */
-    int other_how;     /* ... and what its requests got */
+    int other_how;     /* ... and what its requests got, ... */
+    char *other_field; /* ... with this of the origin's answer; NULL: none */
     int64_t other_failure; /* 0: another try may do; else why it may not, ORIGIN_* */
     struct torn torn;      /* the object whose response broke off last, for another ETag */
     cm_file_id slow;       /* the object that the origin sent slowly last, ... */
@@ -203,6 +204,8 @@ static void note_other(struct lock *lock, const struct request *r, int how, int6
     lock->other_at = cm_now();
     lock->other_how = how;
     lock->other_failure = failure;
+    free(lock->other_field);
+    lock->other_field = r->whole.field[0] ? strdup(r->whole.field) : NULL;
 }
 
 static bool was_other(const struct lock *lock, const struct request *r, uint64_t since)
@@ -259,9 +262,8 @@ static int ask(struct request *r, struct lock *lock)
     c = look_up_for(r, lock); /* others may have closed the file */
     how = judge(r, &c, &a, asked_at, &ttl_ns);
     if (how != CACHED) {
+        r->whole = a;
         note_other(lock, r, how, how == 504 ? ORIGIN_TIMED_OUT : 0);
-        if (r->is_head)
-            r->whole = a;
         return how;
     }
     if (strlen(r->etag) >= CM_PROOF_BYTES)
@@ -297,8 +299,11 @@ static int find_copy(struct request *r, struct lock *lock)
         if (c.known &&
             (c.ttl_ns > 0 || (same_id(&lock->id, &r->id) && lock->asked_at > r->came_at)))
             break;
-        if (was_other(lock, r, r->came_at))
+        if (was_other(lock, r, r->came_at)) {
+            if (lock->other_field)
+                strcpy(r->whole.field, lock->other_field);
             return lock->other_how;
+        }
         if (!is_asked(lock, r))
             return ask(r, lock);
         if (!request_is_alive(r))

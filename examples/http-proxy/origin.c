@@ -250,6 +250,37 @@ static bool read_coding(CURL *curl, struct answer *a)
     return true;
 }
 
+bool origin_is_redirection(long status)
+{
+    return (status >= 301 && status <= 303) || status == 307 || status == 308;
+}
+
+const char *origin_field(long status)
+{
+    return origin_is_redirection(status)    ? "Location"
+           : status == 401                  ? "WWW-Authenticate"
+           : status == 405                  ? "Allow"
+           : status == 429 || status == 503 ? "Retry-After"
+                                            : NULL;
+}
+
+/* All but Location may come several times: then they are one list. */
+static void read_field(CURL *curl, struct answer *a)
+{
+    const char *name = origin_field(a->status);
+    struct curl_header *field;
+
+    for (size_t i = 0, n = 0; name && !curl_easy_header(curl, name, i, CURLH_HEADER, -1, &field);
+         i++) {
+        n += (size_t)snprintf(a->field + n, sizeof(a->field) - n, "%s%s", i ? ", " : "",
+                              field->value);
+        if (n >= sizeof(a->field))
+            a->field[0] = 0;
+        if (n >= sizeof(a->field) || origin_is_redirection(a->status))
+            return;
+    }
+}
+
 static void read_head(CURL *curl, struct answer *a)
 {
     struct curl_header *field;
@@ -267,16 +298,12 @@ static void read_head(CURL *curl, struct answer *a)
     if (a->status == 416)
         read_total(curl, a);
     read_control(curl, a);
+    read_field(curl, a);
 }
 
 bool origin_is_trouble(long status)
 {
     return status == 0 || (status >= 500 && status != 501) || status == 408 || status == 429;
-}
-
-bool origin_is_redirection(long status)
-{
-    return (status >= 301 && status <= 303) || status == 307 || status == 308;
 }
 
 static void note_status(const struct request *r, long status)

@@ -187,6 +187,66 @@ def test_late_body_after_head(pool, start):
     proxy.end()
 
 
+def test_fields(pool, start):
+    """A status comes with the field without which it says too little, and with no other one."""
+    origin = Origin()
+    cases = [(status, "Location", value) for status, value in (
+        (301, "/9/fresh/there"), (302, "http://example.org:81/a?b=c&d=%20#e"), (303, "there"),
+        (307, "//example.org/"), (308, "/" + "x" * 5000))]
+    cases += [(401, "WWW-Authenticate", 'Basic realm="x", charset="UTF-8"'), (405, "Allow", "POST"),
+              (429, "Retry-After", "7"), (503, "Retry-After", "Fri, 31 Dec 2027 23:59:59 GMT")]
+    for kind in "with", "without":
+        proxy = start(pool if kind == "with" else pool + "-none", origin)
+        for status, name, value in cases:
+            path = "/9/fresh,head%d,get%d/fields-%s" % (status, status, kind)
+            origin.field[path] = "%s: %s\r\nX-Other: y" % (name, value)
+            for method in "GET", "HEAD":
+                got = proxy.get(path, method=method)[0]
+                check("%s, %d, %s a pool: %s" % (method, status, kind, name),
+                      (got, proxy.fields.get(name.lower())) == (status, value),
+                      "%s, %s" % (got, proxy.fields))
+                check("%s, %d, %s a pool: no other field" % (method, status, kind),
+                      "x-other" not in proxy.fields, proxy.fields)
+        for how, status in ("fresh", 200), ("nostore", 200), ("fresh,head404,get404", 404):
+            path = "/9/%s/fields-%s" % (how, kind)
+            origin.field[path] = "Location: /x\r\nRetry-After: 7\r\nAllow: GET"
+            got = proxy.get(path)[0]
+            check("%d (%s), %s a pool: no other field" % (status, how, kind), got == status and not
+                  proxy.fields.keys() & {"location", "retry-after", "allow"}, proxy.fields)
+        path = "/9/fresh,head401,get401/two-" + kind
+        origin.field[path] = "WWW-Authenticate: Basic\r\nWWW-Authenticate: Bearer"
+        proxy.get(path)
+        check("401, %s a pool: both fields" % kind,
+              proxy.fields.get("www-authenticate") == "Basic, Bearer", proxy.fields)
+        path = "/9/fresh,head302,get302/long-" + kind
+        origin.field[path] = "Location: /" + "x" * 10000
+        got = proxy.get(path)[0]
+        check("302, %s a pool: one that is too long is left out" % kind,
+              got == 302 and "location" not in proxy.fields, got)
+        for method in "DELETE", "OPTIONS":
+            got = proxy.get("/9/fresh/x", method=method)[0]
+            check("%s, %s a pool: 405, and what is allowed" % (method, kind), (
+                got, proxy.fields.get("allow")) == (405, "GET, HEAD"), proxy.fields)
+        path, results = "/9/fresh,head302,get302/many-" + kind, []
+        origin.field[path] = "Location: /there"
+
+        def get():
+            client = Client(proxy.port)
+            results.append((client.get(path)[0], client.fields.get("location")))
+            client.close()
+
+        threads = [threading.Thread(target=get) for _ in range(4)]
+        origin.delay = 0.3  # so most of them wait for the answer to one
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        origin.delay = 0
+        check("302 for 4 clients at once, %s a pool: all have the Location" % kind,
+              results == [(302, "/there")] * 4, results)
+        proxy.end()
+
+
 def test_long_etag(pool, start):
     """Of a long ETag the pool has a hash only. All responses tell it, not only the first one, and
     all GETs have it. After a restart it is there as soon as the origin was asked again."""
@@ -235,6 +295,7 @@ def test_all(pool, start):
     test_conditions(pool, start)
     test_head(pool, start)
     test_late_body_after_head(pool, start)
+    test_fields(pool, start)
     test_long_etag(pool, start)
 
 
