@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # http_origin.py - the origin server of http-proxy-*test.py.
+import functools
 import itertools
 import socketserver
 import threading
@@ -43,6 +44,13 @@ PARTS = {
 }
 
 
+@functools.lru_cache(maxsize=2)  # a HEAD, a GET and the client want the same; a large one takes time
+def body_of(path, version):
+    size = int(path.split("/")[1])
+    word = b"%08d" % (version % 100000 * 1000 + sum(path.encode()) % 1000)
+    return (word * (size // 8 + 1))[:size]
+
+
 class Origin(socketserver.ThreadingTCPServer):
     """Objects are named /SIZE/HOW/NAME; HOW: words of CONTROL and of answer(), with commas."""
     daemon_threads = allow_reuse_address = True
@@ -78,9 +86,7 @@ class Origin(socketserver.ThreadingTCPServer):
         pass  # a client that had enough
 
     def body(self, path, version):
-        size = int(path.split("/")[1])
-        word = b"%08d" % (version % 100000 * 1000 + sum(path.encode()) % 1000)
-        return (word * (size // 8 + 1))[:size]
+        return body_of(path, version)
 
     def gets(self, method="GET", path=None):
         with self.lock:
@@ -166,7 +172,8 @@ class Handler(socketserver.StreamRequestHandler):
             how = (path + "/").split("/")[2].split(",")
             if isinstance(body, list):
                 head += ["Transfer-Encoding: chunked"]
-                body = b"".join(b"%x\r\n%s\r\n" % (len(b), b) for b in body + [b""])
+                body = b"".join(b"%x\r\n%s\r\n" % (len(b), b) for b in body + [b""]
+                                if method != "HEAD")
             elif "open" not in how and (method == "HEAD" or "openget" not in how):
                 told = self.server.told if method == "HEAD" else {}
                 head += ["Content-Length: %d" % told.get(path, len(body))]
