@@ -555,9 +555,10 @@ typedef struct cm_grow_report {
  * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (not a multiple of 4096; not
  * some 70 blocks more than now; more than a pool may have) CM_ENOTSUP (size is above grow_max,
  * which may be 0; the pool has grown four times; Windows) CM_ENOSPC CM_ENOMEM CM_EIO (also: a
- * header cannot be read) CM_ESEAL CM_EFORGET. After an error the pool has its old size, and what it
- * held; but if a sync of its superblock failed, it may be empty. CM_ENOSPC comes before anything is
- * written, if the volume says how much it has free, and the pool is not sparse.
+ * header cannot be read, or the file was truncated) CM_ESEAL CM_EFORGET. After an error the pool
+ * has its old size, and what it held; but if a sync of its superblock failed, or the file was
+ * truncated, it may be empty. CM_ENOSPC comes before anything is written, if the volume says how
+ * much it has free, and the pool is not sparse.
  * The log says why it did not grow: CM_LOG_INFO for CM_ENOTSUP and CM_EPOOLSIZE, because
  * cm_resize() may do it, else CM_LOG_WARNING.
  * Readers of other processes (CM_OPEN_SHARED) are served nothing more: for them it is another pool,

@@ -206,6 +206,7 @@ static int grow(struct grow *z, uint64_t size)
         e = copy_and_use(z);
     if (e) {
         cm_grow_take_back(c);
+        (void)cm_cache_whole(c); /* somebody may have cut the file, which stays as it is then */
         return refuse(c, e, size, cm_strerror(e));
     }
     z->report->new_size = z->to.pool_size;

@@ -103,11 +103,12 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
 int cm_plat_file_room(struct cm_plat_file *f, uint64_t size, uint64_t *missing);
 /* Makes a mapped file longer, and its mapping, at the same address, up to f->room. What is
  * new is zeros, and allocated unless the file is sparse. On error the file is as it was. CM_ENOSPC
- * (no room on the volume, a quota, a limit of the process) CM_EPOOLSIZE CM_ENOMEM CM_EIO;
- * CM_ENOTSUP: this system cannot, or there was no room for such a mapping. Durable after
- * cm_plat_file_sync(). */
+ * (no room on the volume, a quota, a limit of the process) CM_EPOOLSIZE CM_ENOMEM CM_EIO (also:
+ * somebody has cut it; it stays short); CM_ENOTSUP: this system cannot, or there was no room for
+ * such a mapping. Durable after cm_plat_file_sync(). */
 int cm_plat_file_grow(struct cm_plat_file *f, uint64_t size);
-/* Makes a mapped file shorter. Nobody uses what is cut off. CM_EIO, CM_ENOTSUP (Windows). */
+/* Makes a mapped file shorter, never longer. Nobody uses what is cut off. CM_EIO (also: somebody
+ * has cut it further), CM_ENOTSUP (Windows). */
 int cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
 /* Writes [offset, offset+len) of the mapping to the device, with the metadata that these bytes
  * need, and waits for it. So it takes no longer if other pages of the file are dirty. len 0: the

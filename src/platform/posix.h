@@ -150,7 +150,13 @@ int cm_posix_open_trusted(const char *path, bool readonly, char why[PLAT_WHY], i
  * mounted volume has the same word. CM_ENOMEM. */
 int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t *word);
 
-/* posix_create.c: allocates [from, size) of a file, as cm_plat_file_create() does. */
+/* posix_create.c */
+
+/* Is the file so long? If it is shorter, somebody has cut it. What makes it longer then leaves a
+ * hole there, and zeros are read as if they were cached. */
+bool cm_posix_reaches(int fd, uint64_t offset);
+/* Allocates [from, size) of a file that is at least `from` long, as cm_plat_file_create() does.
+ * CM_EIO: also if somebody cuts it meanwhile. */
 int cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
                       int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx);
 /* Syncs an open file or, unless `base` is NULL, this part of its mapping. 0, or -1 with errno. On

@@ -48,6 +48,17 @@ enum { CREATE_NAMED, CREATE_NAMELESS, CREATE_BESIDE };
 
 /* ---- Space --------------------------------------------------------------------------------- */
 
+bool cm_posix_reaches(int fd, uint64_t offset)
+{
+    struct stat st;
+
+    /* It changes nothing: the file has its first block. But a truncate() that waits for an earlier
+     * call to end may have been promised the file's lock next, and would come right after fstat().
+     * This waits for the lock, too, and so it comes before. */
+    (void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 1);
+    return fstat(fd, &st) == 0 && (uint64_t)st.st_size >= offset;
+}
+
 /* For file systems that cannot allocate: written zeros take space like any other data. */
 static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
 {
@@ -61,7 +72,7 @@ static int file_write_zeros(int fd, uint64_t offset, uint64_t len)
     }
     while (len > 0) {
         const size_t n = len < chunk ? (size_t)len : chunk;
-        const ssize_t done = pwrite(fd, zeros, n, (off_t)offset);
+        const ssize_t done = cm_posix_reaches(fd, offset) ? pwrite(fd, zeros, n, (off_t)offset) : 0;
 
         if (done < 0 && errno == EINTR && signals++ < SIGNALS_MOST) {
             continue;
@@ -89,7 +100,9 @@ static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
     while (len > 0) {
         const uint64_t n = len < part ? len : part;
 
-        if (fallocate(fd, 0, (off_t)offset, (off_t)n) == 0) {
+        if (!cm_posix_reaches(fd, offset)) {
+            return CM_EIO;
+        } else if (fallocate(fd, 0, (off_t)offset, (off_t)n) == 0) {
             offset += n;
             len -= n;
             signals = 0;

@@ -40,12 +40,16 @@ int __wrap_cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t
     return e;
 }
 
+static void (*before_cut)(void);
+
 int __real_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
 int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
 int __wrap_cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
 {
     if (after_denial)
         after_denial(middle_pool, middle_file);
+    if (before_cut)
+        before_cut();
     return fail_cut ? CM_EIO : __real_cm_plat_file_cut(f, size);
 }
 
@@ -70,7 +74,7 @@ int LARGE(__wrap_, ftruncate)(int fd, off_t size)
 }
 
 bool half_the_room;
-static void (*while_it_allocates)(void);
+static void (*before_it_allocates)(void), (*while_it_allocates)(void);
 
 int __real_cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64_t size,
                              int (*progress)(void *, uint64_t, uint64_t), void *ctx);
@@ -80,6 +84,8 @@ int __wrap_cm_posix_allocate(const struct cm_plat_file *f, uint64_t from, uint64
                              int (*progress)(void *, uint64_t, uint64_t), void *ctx)
 {
     const uint64_t to = half_the_room ? from + (size - from) / 2 / BLK * BLK : size;
+    if (before_it_allocates)
+        before_it_allocates();
     const int rc = __real_cm_posix_allocate(f, from, to, progress, ctx);
     if (while_it_allocates)
         while_it_allocates();
@@ -368,6 +374,39 @@ static void test_half_not_cut(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* Somebody cuts the file while it grows. It is never made long again: what was cut off would be
+ * zeros, which hit, and nobody would notice. */
+static void cut_by_somebody(void)
+{
+    CHECK_EQ(os_resize(path, 2 * MIB), 0);
+}
+
+static void test_cut_by_somebody(void)
+{
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    for (unsigned when = 0; when < 3; when++) {
+        CASE("when %u", when);
+        struct pool p;
+        make(&p, 4 * MIB, 64 * MIB);
+        cm_file *f = fill_file(&p, 1, 900);
+        before_it_allocates = when == 0 ? cut_by_somebody : NULL;
+        while_it_allocates = when == 1 ? cut_by_somebody : NULL;
+        before_cut = when == 2 ? cut_by_somebody : NULL;
+        half_the_room = when == 1;
+        fail_settle = when == 2;
+        CHECK(cm_grow(p.c, 16 * MIB, NULL) < 0);
+        before_it_allocates = while_it_allocates = before_cut = NULL;
+        half_the_room = fail_settle = false;
+        CHECK_EQ(os_size(path), (int64_t)(2 * MIB));
+        CHECK_EQ(at_load_relaxed(&p.c->suspect), CM_SAY_DONE);
+        CHECK_EQ(hits(f, 0, 900, 1), 0);
+        detach(f);
+        CHECK_EQ(cm_close(p.c), CM_ETRUNCATED);
+    }
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* To allocate many GiB takes seconds. A fork of the program does not wait for it. */
 static pthread_t forker;
 static uint32_t forks;
@@ -435,7 +474,7 @@ static void test_failure_is_told(void)
 }
 
 const struct harness_test grow_failing_tests[] = {
-    TEST(denied),         TEST(denied_first),    TEST(denied_beside),
-    TEST(not_cut),        TEST(asked_while_cut), TEST(half_not_cut),
-    TEST(fork_meanwhile), TEST(failure_is_told), TEST_END,
+    TEST(denied),          TEST(denied_first), TEST(denied_beside),   TEST(not_cut),
+    TEST(asked_while_cut), TEST(half_not_cut), TEST(cut_by_somebody), TEST(fork_meanwhile),
+    TEST(failure_is_told), TEST_END,
 };

@@ -10,8 +10,10 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
@@ -144,16 +146,47 @@ static struct {
     unsigned calls;
 } signals;
 
+/* Somebody cuts the file when the first signal comes, when zeros were written, while a call that
+ * allocates nothing waits for the file, or when space is about to be allocated. */
+static const char *cut_meanwhile;
+static bool cut_in_wait, cut_late;
+static bool no_allocation; /* like a file system that knows no fallocate */
+
+static void cut_once(void)
+{
+    if (cut_meanwhile != NULL) {
+        CHECK_EQ(truncate(cut_meanwhile, MIB), 0);
+    }
+    cut_meanwhile = NULL;
+}
+
 static bool meets_signal(off_t n)
 {
-    return signals.most > 0 && n > signals.most && ++signals.calls > 0;
+    const bool now = signals.most > 0 && n > signals.most && ++signals.calls > 0;
+
+    if (now || (cut_in_wait && n == 1) || (cut_late && n > 1)) {
+        cut_once();
+    }
+    return now || no_allocation;
 }
-#define SIGNAL_ERROR (signals.calls > 5000 ? ENOSPC : EINTR)
+#define ALLOCATION_ERROR (no_allocation ? EOPNOTSUPP : signals.calls > 5000 ? ENOSPC : EINTR)
 
 MAY_FAIL(int, fallocate, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n), meets_signal(n),
-         SIGNAL_ERROR)
+         ALLOCATION_ERROR)
 MAY_FAIL(int, fallocate64, (int fd, int mode, off_t at, off_t n), (fd, mode, at, n),
-         meets_signal(n), SIGNAL_ERROR)
+         meets_signal(n), ALLOCATION_ERROR)
+
+#define WRITES(name)                                                                               \
+    ssize_t __real_##name(int fd, const void *buf, size_t n, off_t at);                            \
+    ssize_t __wrap_##name(int fd, const void *buf, size_t n, off_t at);                            \
+    ssize_t __wrap_##name(int fd, const void *buf, size_t n, off_t at)                             \
+    {                                                                                              \
+        const ssize_t done = __real_##name(fd, buf, n, at);                                        \
+        cut_once();                                                                                \
+        return done;                                                                               \
+    }
+WRITES(pwrite)
+WRITES(pwrite64)
 
 /* Like a file on FUSE whose server ends a sync when a signal comes: as long as signals are not
  * blocked there is always one. Or a page was lost when it was written, with this error: that is
@@ -359,6 +392,54 @@ static void test_create_beside_timer(void)
     signals.most = 0;
     cm_plat_file_close(&f);
     cm_plat_file_remove(path);
+}
+
+/* Somebody cuts the file before it grows, while it does, or before it is cut itself. It stays as
+ * short as he made it. */
+static void test_grow_of_cut(void)
+{
+    const char *path = in_dir("pool");
+    enum { ALLOCATED, SPARSE, BESIDE_SIGNALS, WITH_ZEROS, IN_WAIT, LATE, CUT, CASES };
+
+    for (unsigned i = 0; i < CASES; i++) {
+        struct cm_plat_file f = PLAT_FILE_INIT;
+        enum cm_durability durability;
+        struct statfs fs;
+        struct stat st;
+
+        CASE("case %u", i);
+        REQUIRE(statfs(dir, &fs) == 0);
+        if (i == LATE && fs.f_type != TMPFS_MAGIC && fs.f_type != 0xef53) {
+            continue; /* other file systems may not tell */
+        }
+        REQUIRE(plat_create(&f, path, 2 * MIB, i != SPARSE, NULL, NULL) == 0);
+        f.room = 8 * MIB;
+        CHECK_EQ(cm_plat_file_map(&f, PAGE, &durability), 0);
+        signals.most = i == BESIDE_SIGNALS ? MIB / 2 : 0;
+        no_allocation = i == WITH_ZEROS;
+        cut_in_wait = i == IN_WAIT;
+        cut_late = i == LATE;
+        cut_meanwhile = path;
+        if (i == CUT) {
+            CHECK_EQ(cm_plat_file_grow(&f, 8 * MIB), 0);
+        }
+        if (i == ALLOCATED || i == SPARSE || i == CUT) {
+            cut_once();
+        }
+        if (i == CUT) {
+            CHECK_EQ(cm_plat_file_cut(&f, 2 * MIB), CM_EIO);
+        } else {
+            CHECK_EQ(cm_plat_file_grow(&f, 8 * MIB), CM_EIO);
+        }
+        REQUIRE(stat(path, &st) == 0);
+        CHECK_EQ(st.st_size, i == LATE ? 2 * MIB - 1 : MIB);
+        CHECK(f.size > MIB); /* so it is known to be too short */
+        signals.most = 0;
+        no_allocation = cut_in_wait = cut_late = false;
+        cut_meanwhile = NULL;
+        cm_plat_file_close(&f);
+        cm_plat_file_remove(path);
+    }
 }
 
 /* A file system that says so every time, whatever is asked for: that ends. */
@@ -674,6 +755,7 @@ static void test_replace_access_list(void)
 const struct harness_test platform_posix_create_tests[] = {
     TEST(create),
     TEST(create_beside_timer),
+    TEST(grow_of_cut),
     TEST(create_interrupted),
     TEST(sync_interrupted),
     TEST(create_refused),
