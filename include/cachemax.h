@@ -1060,23 +1060,25 @@ typedef struct cm_range {
 /* Finds the next runs of cached bytes at or after `offset`, at most n of them, in ascending order
  * and with a gap between any two. The first one begins at `offset` if that byte is cached. For the
  * next ones call it again with the end of the last run; a run may then go on there. `ranges` has
- * room for n. It looks for each block up to the end of the file. Where those are more blocks than
- * the pool has slots, it reads all headers once instead, and takes up to 24 bytes of memory for
- * each cached block of the file. Each block is told as it was when it was looked at; the payload is
- * not tested, and nothing is counted as used. Returns the number of runs; 0: nothing is cached from
- * there on.
- * CM_EINVAL (ranges is NULL and n is not 0) CM_ERANGE CM_ENOMEM. */
+ * room for n; what it holds behind the runs is undefined then. Each block is told as it was when it
+ * was looked at; the payload is not tested, and nothing is counted as used. Returns the number of
+ * runs; 0: nothing is cached from there on.
+ * COST   It looks for each block up to the end of the n-th run, or of the file. Where the rest of
+ * the file has more blocks than the pool has slots, it does so for as many blocks as an eighth of
+ * the slots, and then reads all headers once for the runs that are left. So ask for many runs at
+ * once. It takes no memory.
+ * CM_EINVAL (ranges is NULL and n is not 0) CM_ERANGE. */
 CM_API int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t n);
 /* How many bytes of [offset, offset+len) are cached; len may be CM_ALL. It looks for each block of
- * the range, or reads all headers as cm_file_ranges() does. CM_ERANGE. */
+ * the range or, if those are more than the pool has slots, reads all headers once. CM_ERANGE. */
 CM_API int64_t cm_file_cached(cm_file *file, uint64_t offset, uint64_t len);
 
 /* Drops the cached blocks that hold a byte of [offset, offset+len), to make room for others; len
  * may be CM_ALL. It is no promise: a block that is stored, evicted or pinned in the same moment may
  * stay or come back, and so may any of them after a crash. That is no harm, because the origin has
  * not changed. If it has changed, use cm_invalidate(). Bytes that are pinned stay readable until
- * cm_unpin(). The work is that of cm_file_ranges(), and two stores for each block, but it needs no
- * memory. Returns the number of bytes that were dropped. CM_ERANGE. */
+ * cm_unpin(). The work is that of cm_file_cached(), and two stores for each block. Returns the
+ * number of bytes that were dropped. CM_ERANGE. */
 CM_API int64_t cm_drop(cm_file *file, uint64_t offset, uint64_t len);
 
 /* ---- Reading ------------------------------------------------------------------------------- */

@@ -4,7 +4,7 @@
  * and dropping them to make room.
  *
  * Owns: the choice between two ways to find the blocks of a range: one lookup for each block, or
- * one pass over the headers of the pool, whichever is less work.
+ * one pass over the headers of the pool, whichever is less work. Nothing here takes memory.
  *
  * Who: users, through cachemax.h; api/, objects/.
  */
@@ -22,7 +22,8 @@
 #include "api/checked_calls.h"
 #endif
 
-#define ROOM_MIN 64u /* blocks */
+/* A lookup costs at most what so many headers cost in a pass over all of them. */
+#define HEADERS_PER_LOOKUP 8u
 
 /* A range of a file, in blocks. */
 struct span {
@@ -57,68 +58,11 @@ static bool is_wide(const struct span *s)
     return s->end - s->first > cm_media_slots(&s->f->cache->media);
 }
 
-/* ---- A set of blocks ------------------------------------------------------------------------- */
-
-struct blocks {
-    struct span span; /* the first member: in_span() takes its address */
-    uint64_t *block;
-    uint64_t n, room;
-};
-
-static void blocks_free(struct blocks *b)
-{
-    cm_cache_free(b->span.f->cache, b->block, (size_t)b->room * sizeof(*b->block));
-}
-
 static bool in_span(void *ctx, uint64_t incarnation, uint64_t block)
 {
     const struct span *s = ctx;
     return block >= s->first && block < s->end &&
            incarnation == cm_region_incarnation(s->f, s->incarnation, block);
-}
-
-static int add_block(void *ctx, const struct cm_surveyed *found)
-{
-    struct blocks *b = ctx;
-    struct cm_cache *c = b->span.f->cache;
-    if (b->n == b->room) {
-        struct blocks wide = { b->span, NULL, b->n, b->room ? 2 * b->room : ROOM_MIN };
-        wide.block = cm_cache_alloc(c, (size_t)wide.room * sizeof(*b->block));
-        if (!wide.block)
-            return CM_ENOMEM;
-        if (b->n > 0)
-            memcpy(wide.block, b->block, (size_t)b->n * sizeof(*b->block));
-        blocks_free(b);
-        *b = wide;
-    }
-    b->block[b->n++] = found->key.block;
-    return 0;
-}
-
-/* Lets the element at `at` sink to its place in a heap of n. */
-static void sink(uint64_t *v, uint64_t at, uint64_t n)
-{
-    const uint64_t x = v[at];
-    for (uint64_t child; (child = 2 * at + 1) < n; at = child) {
-        child += child + 1 < n && v[child + 1] > v[child];
-        if (v[child] <= x)
-            break;
-        v[at] = v[child];
-    }
-    v[at] = x;
-}
-
-/* Sorts without memory, in n log n steps at worst (heapsort: Williams, Floyd 1964). */
-static void sort(uint64_t *v, uint64_t n)
-{
-    for (uint64_t i = n / 2; i-- > 0;)
-        sink(v, i, n);
-    while (n > 1) {
-        const uint64_t top = v[0];
-        v[0] = v[--n];
-        v[n] = top;
-        sink(v, 0, n);
-    }
 }
 
 /* ---- Cached ranges --------------------------------------------------------------------------- */
@@ -129,55 +73,143 @@ struct runs {
     uint64_t offset; /* nothing before it counts */
 };
 
-/* Adds the first `valid` bytes of a block behind those that were added before. false: no room. */
-static bool add_run(struct runs *r, uint64_t block, uint32_t valid)
+/* Adds the first `valid` bytes of a block behind those that were added before. There is room. */
+static void add_run(struct runs *r, uint64_t block, uint32_t valid)
 {
     uint64_t from = block * CM_BLOCK_SIZE;
     const uint64_t end = from + valid;
     from = from < r->offset ? r->offset : from;
     if (end <= from)
-        return true;
+        return;
     cm_range *last = r->n > 0 ? &r->range[r->n - 1] : NULL;
     if (last && last->offset + last->len == from) {
         last->len += end - from;
-        return true;
+        return;
     }
-    if (r->n == r->room)
-        return false;
+    assert(r->n < r->room);
     r->range[r->n++] = (cm_range){ from, end - from };
-    return true;
 }
 
-/* Looks for every block of the span. */
-static void look_for_each(const struct span *s, struct runs *r)
+/* Looks for every block of a narrow span. Of a wide one for so many as cost what a pass over the
+ * headers does. Ends behind the run that takes the last room. Returns the first block that it has
+ * not looked for; no run goes on there. */
+static uint64_t look_for_each(const struct span *s, struct runs *r)
 {
     struct cm_cache *c = s->f->cache;
+    const uint64_t few = cm_media_slots(&c->media) / HEADERS_PER_LOOKUP;
+    const uint64_t enough = is_wide(s) ? s->first + few : s->end;
     struct cm_last_home last = { 0 };
     struct cm_key_row row;
-    bool more = true;
+    uint32_t valid = 0;
+    uint64_t b = s->first;
     cm_key_row_begin(&row, s->f, &last, s->incarnation, s->first, s->end);
-    for (uint64_t b = s->first; b < s->end && more; b++)
-        more = add_run(r, b, cm_lookup_cached(c, cm_key_row_next(&row, b)));
+    for (; b < s->end; b++) {
+        if (valid != CM_BLOCK_SIZE && (b >= enough || r->n == r->room))
+            break;
+        valid = cm_lookup_cached(c, cm_key_row_next(&row, b));
+        add_run(r, b, valid);
+    }
+    return b;
 }
 
-/* Looks for the blocks that a pass over the headers finds. */
-static int look_for_found(const struct span *s, struct runs *r)
+/* ---- Where runs begin ------------------------------------------------------------------------ */
+
+/* The first blocks of the runs of a span, as many of the lowest as there is room for. They stand in
+ * the caller's ranges: .offset is the block. */
+struct starts {
+    struct span span; /* the first member: in_span() takes its address */
+    cm_range *at;     /* if it is full, a heap: the highest one is the first */
+    size_t n, room;
+    struct cm_last_home last;
+};
+
+/* Lets the element at `at` sink to its place in a heap of n. */
+static void sink(cm_range *v, size_t at, size_t n)
+{
+    const cm_range x = v[at];
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        child += child + 1 < n && v[child + 1].offset > v[child].offset;
+        if (v[child].offset <= x.offset)
+            break;
+        v[at] = v[child];
+    }
+    v[at] = x;
+}
+
+static void make_heap(cm_range *v, size_t n)
+{
+    for (size_t i = n / 2; i-- > 0;)
+        sink(v, i, n);
+}
+
+/* Sorts without memory, in n log n steps at worst (heapsort: Williams, Floyd 1964). */
+static void sort(cm_range *v, size_t n)
+{
+    make_heap(v, n);
+    while (n > 1) {
+        const cm_range top = v[0];
+        v[0] = v[--n];
+        v[n] = top;
+        sink(v, 0, n);
+    }
+}
+
+static bool is_low(const struct starts *z, uint64_t block)
+{
+    return z->n < z->room || block < z->at[0].offset;
+}
+
+static bool wants_start(void *ctx, uint64_t incarnation, uint64_t block)
+{
+    return is_low(ctx, block) && in_span(ctx, incarnation, block);
+}
+
+static int add_start(void *ctx, const struct cm_surveyed *found)
+{
+    struct starts *z = ctx;
+    const struct span *s = &z->span;
+    const uint64_t b = found->key.block;
+    if (!is_low(z, b))
+        return 0;
+    if (b > s->first) { /* else no run goes on there */
+        const struct cm_key k = cm_region_key_next(s->f, &z->last, s->incarnation, b - 1);
+        if (cm_lookup_cached(s->f->cache, &k) == CM_BLOCK_SIZE)
+            return 0;
+    }
+    if (z->n == z->room) {
+        z->at[0].offset = b;
+        sink(z->at, 0, z->n);
+        return 0;
+    }
+    z->at[z->n++].offset = b;
+    if (z->n == z->room)
+        make_heap(z->at, z->n);
+    return 0;
+}
+
+/* Finds the next runs by one pass over the headers, and follows each to its end. A run needs no
+ * more room than its start did, and that has been read before. */
+static void look_for_starts(const struct span *s, struct runs *r)
 {
     struct cm_cache *c = s->f->cache;
-    struct blocks found = { .span = *s };
-    const struct cm_survey survey = { in_span, add_block, &found };
+    struct starts z = { .span = *s, .at = r->range + r->n, .room = r->room - r->n };
+    const struct cm_survey survey = { wants_start, add_start, &z };
     struct cm_last_home last = { 0 };
-    int e = cm_survey_blocks(c, &survey);
-    bool more = e == 0;
-    sort(found.block, found.n);
-    for (uint64_t i = 0; i < found.n && more; i++) {
-        if (i > 0 && found.block[i] == found.block[i - 1])
-            continue; /* it moved meanwhile */
-        const struct cm_key k = cm_region_key_next(s->f, &last, s->incarnation, found.block[i]);
-        more = add_run(r, k.block, cm_lookup_cached(c, &k));
+    uint64_t next = s->first;
+    (void)cm_survey_blocks(c, &survey);
+    sort(z.at, z.n);
+    for (size_t i = 0; i < z.n; i++) {
+        uint64_t b = z.at[i].offset;
+        uint32_t valid = CM_BLOCK_SIZE;
+        if (b < next)
+            continue; /* it moved meanwhile, or the run before it became longer */
+        for (; b < s->end && valid == CM_BLOCK_SIZE; b++) {
+            const struct cm_key k = cm_region_key_next(s->f, &last, s->incarnation, b);
+            valid = cm_lookup_cached(c, &k);
+            add_run(r, b, valid);
+        }
+        next = b;
     }
-    blocks_free(&found);
-    return e;
 }
 
 int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t n)
@@ -189,13 +221,12 @@ int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t 
     if (e)
         return e;
     struct runs r = { .range = ranges, .room = n, .offset = offset };
-    const struct span s = span_of(f, offset, CM_OFFSET_MAX);
-    if (!is_wide(&s))
-        look_for_each(&s, &r);
-    else
-        e = look_for_found(&s, &r);
+    struct span s = span_of(f, offset, CM_OFFSET_MAX);
+    s.first = look_for_each(&s, &r);
+    if (s.first < s.end && r.n < n)
+        look_for_starts(&s, &r);
     cm_report_trouble(f->cache);
-    return e ? e : (int64_t)r.n;
+    return (int64_t)r.n;
 }
 
 /* ---- Counting -------------------------------------------------------------------------------- */
