@@ -1273,7 +1273,7 @@ typedef struct cm_warm_report {
     uint32_t reserved;
     uint64_t end;    /* the range is done up to here: to go on later, begin here */
     uint64_t cached; /* bytes up to there that were found cached or are stored now, of the file's
-                      * present version */
+                      * present version; end - offset at most */
     uint64_t stored; /* bytes that this call stored */
     uint64_t read;   /* bytes that this call read from the origin */
     /* CM_WARM_VERIFY; else 0. */

@@ -536,8 +536,9 @@ static void report_end(struct warm *w, uint64_t len)
         w->pos = done;
         w->report.cached = w->passed_cached;
     }
-    w->report.end =
-        w->pos < w->offset ? w->offset : least(w->pos, w->offset + least(len, CM_ALL - w->offset));
+    const uint64_t to = w->offset + least(len, CM_ALL - w->offset);
+    w->report.end = w->pos < w->offset ? w->offset : least(w->pos, to);
+    w->report.cached = least(w->report.cached, w->report.end - w->offset); /* it counted blocks */
 }
 
 /* Tells what the comparison has found. */
@@ -578,8 +579,7 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
     w.ctx = ctx;
     w.offset = offset;
     w.end = len == CM_ALL ? CM_OFFSET_MAX : offset + len;
-    w.pos = offset - offset % CM_BLOCK_SIZE;
-    w.passed = w.pos;
+    w.pos = w.passed = offset - offset % CM_BLOCK_SIZE;
     /* Acquire: the incarnation is loaded later. */
     if (len == 0 || offset >= at_load_acquire(&f->size))
         w.end = w.pos; /* no byte is wanted */

@@ -197,6 +197,10 @@ WARM = [
        'api/warm.c', '    if (e <= 0 || !(w->o->flags & CM_WARM_VERIFY))\n', '    if (1)\n'),
     _m('verify, once', 'a block is compared once', 'unit warm frozen', 'api/warm.c',
        '    w->compared = to;\n', ''),
+    _m('warm, parts of blocks', 'no more is cached than the range has',
+       'unit warm parts_of_blocks', 'api/warm.c',
+       '    w->report.cached = least(w->report.cached, w->report.end - w->offset); '
+       '/* it counted blocks */\n', ''),
     _m('verify, warmed', 'the report tells where the warming ended', 'unit warm frozen',
        'api/warm.c', '        w->pos = w->warmed;\n', ''),
     _m('verify, thread ends', 'a thread that ends gives its buffer back', 'unit warm thread_ends',

@@ -553,7 +553,29 @@ static void test_version_in_second_pass(void)
     }
 }
 
+/* It works in whole blocks, and tells of the bytes of the range. */
+static void test_parts_of_blocks(void)
+{
+    struct pool p;
+    struct origin o = make_origin(10 * BLK);
+    struct told w = { 0 };
+    const cm_warm_options opts = options(&w);
+    cm_warm_report r;
+    cm_file *f = open_both(&p, 4 * MIB, o.size);
+    for (unsigned i = 0; i < 2; i++) { /* stored, then found */
+        CHECK_EQ(warm(f, 100, 50, &opts, &o, &r), 0);
+        CHECK_EQ(r.end, 150);
+        CHECK_EQ(r.cached, 50);
+        CHECK_EQ(r.stored, i == 0 ? BLK : 0);
+        CHECK_EQ(warm(f, 3 * BLK - 1, BLK + 2, &opts, &o, &r), 0);
+        CHECK_EQ(r.end, 4 * BLK + 1);
+        CHECK_EQ(r.cached, BLK + 2);
+    }
+    pool_end(&p);
+}
+
 const struct harness_test warm_stops_tests[] = {
+    TEST(parts_of_blocks),
     TEST(arguments),
     TEST(origin_error),
     TEST(cancel),

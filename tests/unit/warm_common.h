@@ -51,6 +51,7 @@ static inline int warm(cm_file *f, uint64_t offset, uint64_t len, const cm_warm_
     const int e = cm_warm(f, offset, len, opts, origin_read, o, r);
     CHECK_EQ(r->struct_size, sizeof(*r));
     CHECK(r->end >= offset && (len == CM_ALL || r->end <= offset + len));
+    CHECK(r->cached <= r->end - offset);
     CHECK(r->stored <= r->read);
     CHECK_EQ(o->misaligned, 0);
     return e;
