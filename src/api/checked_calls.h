@@ -2,8 +2,9 @@
  *
  * checked_calls.h - with -Dchecks=full, calls.c, check.c, file_calls.c, files.c, grow.c, info.c,
  * inner.c, ranges.c and warm.c define cm_read_unchecked() and so on, and checked_calls.c the public
- * functions around them. Included by these only. A call that takes a lock of the cache has to be
- * here: a look at the structures that does not wait for it would find the lock held.
+ * functions around them. Included by these only, and by warm_verify.c, which calls one. A call that
+ * takes a lock of the cache has to be here: a look at the structures that does not wait for it
+ * would find the lock held.
  */
 #ifndef CM_CHECKED_CALLS_H
 #define CM_CHECKED_CALLS_H

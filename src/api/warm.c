@@ -21,7 +21,7 @@
  *
  * With CM_WARM_VERIFY what is cached of a chunk is compared first (warm_verify.c). What was wrong
  * is gone then, and the chunk's request stores it anew. If the warming ends early, the comparison
- * goes on to the end of the range.
+ * goes on to the end of the range, from one cached run to the next.
  *
  * The caller's functions may end the thread or throw (let_go).
  *
@@ -417,14 +417,14 @@ static __attribute__((noinline)) int compare(struct warm *w, uint64_t len)
     return e;
 }
 
-/* The warming has ended early, and the comparison goes on. Behind the end of the file, and behind
- * all that was ever stored of it, there is nothing to compare. */
+/* The warming has ended early. The comparison goes on with what is cached behind the chunk. */
 static void pass(struct warm *w, uint64_t len)
 {
-    const uint64_t size = at_load_relaxed(&w->f->size), limit = at_load_relaxed(&w->f->limit);
     w->pos += len;
-    if (size == CM_SIZE_UNKNOWN || w->pos >= size || w->pos >= limit)
+    if (at_load_relaxed(&w->f->size) == CM_SIZE_UNKNOWN)
         w->end = w->pos;
+    else
+        w->pos = least(cm_compare_seek(w->verify, w->pos), w->end);
 }
 
 /* Why the comparison does not go on either, or 0. */

@@ -33,6 +33,11 @@
 #include "protocol/lookup.h"
 #include "state/region.h"
 
+#ifdef CM_CHECKS_FULL
+#define CM_DEFINE_UNCHECKED
+#include "api/checked_calls.h"
+#endif
+
 #define TRIES 8u
 #define NAP_NS UINT64_C(500000) /* before the third look; then twice as long each time */
 
@@ -66,6 +71,20 @@ void cm_compare_begin(struct cm_comparison *v, uint64_t first, uint64_t end)
     assert(v->n == 0 && first <= end);
     v->pos = first;
     v->end = end;
+}
+
+uint64_t cm_compare_seek(struct cm_comparison *v, uint64_t pos)
+{
+    while (v->run < v->runs && v->ahead[v->run].offset + v->ahead[v->run].len <= pos)
+        v->run++;
+    if (v->run == v->runs) {
+        const int64_t n = cm_file_ranges(v->file, pos, v->ahead, CM_VERIFY_AHEAD);
+        v->run = 0;
+        v->runs = n > 0 ? (unsigned)n : 0;
+        if (n <= 0)
+            return CM_OFFSET_MAX;
+    }
+    return v->ahead[v->run].offset > pos ? v->ahead[v->run].offset : pos;
 }
 
 /* ---- Choosing what to read ------------------------------------------------------------------- */

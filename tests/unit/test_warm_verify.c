@@ -676,11 +676,32 @@ static void test_far_larger(void)
     pool_end(&p);
 }
 
+/* Nor is anything looked for between the few blocks that are cached of such a file. */
+static void test_far_between(void)
+{
+    enum { CACHED = 3 * CM_VERIFY_AHEAD };
+    struct pool p;
+    struct origin o = make_origin(UINT64_C(1) << 36);
+    const uint64_t step = o.size / BLK / CACHED;
+    cm_warm_report r;
+    struct told w = { 0 };
+    cm_file *f = open_both(&p, 4 * MIB, o.size);
+    const cm_warm_options opts = verifying(&w);
+    for (uint64_t i = 1; i <= CACHED; i++)
+        CHECK_EQ(put(f, i * step - 1, i == CACHED ? BAD : o.tag), 0);
+    CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), 0);
+    CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), CM_NOT_STORED_MODE);
+    CHECK_EQ(r.verified, (CACHED - 1) * BLK);
+    CHECK_EQ(r.differed, BLK);
+    CHECK(w.calls < 3 * CACHED);
+    pool_end(&p);
+}
+
 const struct harness_test warm_verify_tests[] = {
-    TEST(right),       TEST(wrong),  TEST(durable),    TEST(buffered), TEST(short),
-    TEST(far_shorter), TEST(longer), TEST(behind),     TEST(writers),  TEST(neighbours),
-    TEST(frozen),      TEST(errors), TEST(paid),       TEST(poor),     TEST(cannot_forget),
-    TEST(closed),      TEST(memory), TEST(far_larger),
+    TEST(right),       TEST(wrong),  TEST(durable),    TEST(buffered),    TEST(short),
+    TEST(far_shorter), TEST(longer), TEST(behind),     TEST(writers),     TEST(neighbours),
+    TEST(frozen),      TEST(errors), TEST(paid),       TEST(poor),        TEST(cannot_forget),
+    TEST(closed),      TEST(memory), TEST(far_larger), TEST(far_between),
 #ifndef _WIN32
     TEST(thread_ends),
 #endif
