@@ -417,8 +417,14 @@ void cm_file_link(struct cm_object *f, struct cm_open_bracket *b, bool stale)
 {
     assert(cm_lock_is_held(&f->lock) && b->id != 0);
     b->next = f->brackets;
+    b->newer = NULL;
+    if (b->next)
+        b->next->newer = b;
+    else
+        f->oldest = b;
     f->brackets = b;
     f->open_brackets++;
+    f->open_regions |= b->regions;
     if (b->data) {
         f->open_data++;
         f->data_begun++;
@@ -439,16 +445,41 @@ static bool is_mine(const struct cm_open_bracket *b, uint64_t id)
     return b->id == id && at_load_relaxed(&b->state) == CM_BRACKET_RAISED;
 }
 
+/* Takes out of the list the bracket with this id, which is not the newest one. It is looked for
+ * from both ends: what ends is mostly what began last or first. */
+static __attribute__((noinline)) struct cm_open_bracket *take_older(struct cm_object *f,
+                                                                    uint64_t id)
+{
+    struct cm_open_bracket *young = f->brackets, *b = f->oldest;
+    uint32_t left = f->open_brackets; /* that were not looked at, but for these two */
+    for (; left > 1 && !is_mine(b, id); left -= 2) {
+        young = young->next;
+        if (is_mine(young, id)) {
+            b = young;
+            break;
+        }
+        b = b->newer;
+    }
+    if (left <= 1)
+        return NULL;
+    b->newer->next = b->next;
+    *(b->next ? &b->next->newer : &f->oldest) = b->newer;
+    return b;
+}
+
 struct cm_open_bracket *cm_file_unlink(struct cm_object *f, uint64_t id)
 {
-    struct cm_open_bracket **p = &f->brackets;
-    while (*p && id != 0 && !is_mine(*p, id))
-        p = &(*p)->next;
-    struct cm_open_bracket *b = *p;
+    struct cm_open_bracket *b = f->brackets;
     if (!b)
         return NULL;
+    if (id == 0 || is_mine(b, id)) {
+        f->brackets = b->next;
+        if (b->next)
+            b->next->newer = NULL;
+    } else if ((b = take_older(f, id)) == NULL) {
+        return NULL;
+    }
     assert(cm_lock_is_held(&f->lock) && f->open_brackets > 0);
-    *p = b->next;
     f->open_brackets--;
     if (b->data) {
         f->open_data--;

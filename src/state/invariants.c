@@ -41,6 +41,9 @@ static bool brackets_in_order(struct cm_cache *c, const struct cm_object *f,
                 (llu)b->id, b->state);
         CM_MUST(b->first <= b->end, "bracket %llu: blocks %llu to %llu", (llu)b->id, (llu)b->first,
                 (llu)b->end);
+        CM_MUST((b->next ? b->next->newer : f->oldest) == b, "bracket %llu: the next one's place",
+                (llu)b->id);
+        CM_MUST((b->regions & ~f->open_regions) == 0, "bracket %llu: regions", (llu)b->id);
         brackets++;
         data += b->data;
         stale += b->stale;

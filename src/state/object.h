@@ -16,7 +16,7 @@ enum cm_bracket_state {
 
 /* An open bracket. */
 struct cm_open_bracket {
-    struct cm_open_bracket *next;
+    struct cm_open_bracket *next, *newer; /* in the file's list: the one before it, or after it */
     uint64_t id;
     uint64_t incarnation;     /* whose stripes it raised */
     uint64_t first, end;      /* blocks; first == end: no stripes */
@@ -119,7 +119,8 @@ struct cm_object {
     uint64_t used_ns;    /* when it was used last; cm_now() time */
     uint64_t seen_delta; /* of the last hit that was sampled, as slot_delta */
 
-    struct cm_open_bracket *brackets;
+    struct cm_open_bracket *brackets, *oldest; /* the list's two ends; it begins with the newest */
+    uint64_t open_regions;                     /* no open bracket has others; a bit each */
     struct cm_open_bracket own; /* room for one: mostly nothing has to be allocated */
     bool own_used;
     uint32_t open_brackets, open_data;

@@ -264,11 +264,13 @@ static uint64_t last_begun(const struct cm_regions *g, unsigned region)
     return g->begun[region] > g->begun_everywhere ? g->begun[region] : g->begun_everywhere;
 }
 
-static uint64_t open_regions(const struct cm_object *f)
+/* The regions of all open brackets. Mostly these are few, and the newest brackets have them all. */
+static uint64_t open_regions(struct cm_object *f)
 {
     uint64_t open = 0;
-    for (const struct cm_open_bracket *b = f->brackets; b; b = b->next)
+    for (const struct cm_open_bracket *b = f->brackets; b && open != f->open_regions; b = b->next)
         open |= b->regions;
+    f->open_regions = open;
     return open;
 }
 

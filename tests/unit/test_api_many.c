@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_api_many.c - cm_read_many: results, elements of other versions, a file that changes.
+ * test_api_many.c - cm_read_many: results, elements of other versions, a file that changes. And
+ * many brackets that are open together.
  */
 #include "api_common.h"
+#include "../os.h"
 #include "api/cache.h"
 
 static void test_read_many(void)
@@ -147,7 +149,77 @@ static void test_read_many_bypass(void)
     pool_end(&p);
 }
 
+/* ---- Many brackets --------------------------------------------------------------------------- */
+
+#define OPEN 9u
+
+/* Each bracket has pages of its own, but for the first one, which has room in the file. */
+static void *paged_alloc(void *ctx, size_t bytes)
+{
+    (void)ctx;
+    return map_bytes(bytes);
+}
+static void paged_free(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    unmap_bytes(p, bytes);
+}
+
+/* So brackets that are neither of the two newest ones nor of the two oldest cannot be touched. */
+static void hide_middle(cm_file *f, enum os_access access)
+{
+    struct cm_object *const o = cm_object_of(f);
+    struct cm_open_bracket *middle[OPEN];
+    unsigned n = 0;
+    static struct cm_open_bracket *hidden[OPEN];
+    static unsigned all;
+    for (unsigned i = 0; i < all; i++)
+        os_protect(hidden[i], sizeof(*hidden[i]), OS_WRITE);
+    all = 0;
+    for (struct cm_open_bracket *b = o->brackets; b; b = b->next)
+        middle[n++] = b;
+    for (unsigned i = 2; i + 2 < n && access == OS_NOTHING; i++)
+        hidden[all++] = middle[i];
+    for (unsigned i = 0; i < all; i++)
+        os_protect(hidden[i], sizeof(*hidden[i]), OS_NOTHING);
+}
+
+/* To end the newest bracket or the oldest one, or to sync a file with brackets of one region, takes
+ * no look at the others. Those between end, too. */
+static void test_brackets_in_order(void)
+{
+    struct pool p;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = paged_alloc;
+    p.o.free = paged_free;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    for (unsigned order = 0; order < 4; order++) {
+        cm_bracket w[OPEN], none = { UINT64_MAX };
+        CASE("order %u", order);
+        for (unsigned i = 0; i < OPEN; i++)
+            w[i] = begin_write(f, 0, 1);
+        for (unsigned i = 0; i < OPEN; i++) {
+            cm_sync s;
+            /* The oldest, the newest, both in turn, or from the middle to both sides. */
+            const unsigned k = order == 0   ? i
+                               : order == 1 ? OPEN - 1 - i
+                               : order == 2
+                                   ? (i % 2 ? OPEN - 1 - i / 2 : i / 2)
+                                   : (OPEN / 2 + (i % 2 ? i / 2 + 1 : OPEN - i / 2)) % OPEN;
+            hide_middle(f, order < 3 ? OS_NOTHING : OS_WRITE);
+            CHECK_EQ(cm_sync_begin(f, &s), 0);
+            CHECK(cm_write_end(f, &w[k], NULL) >= 0);
+            hide_middle(f, OS_WRITE);
+            CHECK_EQ(cm_write_end(f, &w[k], NULL), CM_EBRACKET);
+            CHECK_EQ(cm_write_end(f, &none, NULL), CM_EBRACKET);
+            CHECK_EQ(cm_object_of(f)->open_brackets, OPEN - 1 - i);
+        }
+    }
+    pool_end(&p);
+}
+
 const struct harness_test api_many_tests[] = {
-    TEST(read_many), TEST(read_many_longer), TEST(read_many_changed), TEST(read_many_bypass),
-    TEST_END,
+    TEST(read_many),        TEST(read_many_longer),  TEST(read_many_changed),
+    TEST(read_many_bypass), TEST(brackets_in_order), TEST_END,
 };

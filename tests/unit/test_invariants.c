@@ -158,6 +158,8 @@ static void test_files(void)
     EXPECT_FOUND(&w, f->stale, 1, "stale brackets");
     EXPECT_FOUND(&w, f->own_used, false, "its own bracket");
     EXPECT_FOUND(&w, f->brackets->state, 0, "state 0");
+    EXPECT_FOUND(&w, f->oldest, NULL, "the next one's place");
+    EXPECT_FOUND(&w, f->open_regions, 0, "regions");
     EXPECT_FOUND(&w, f->refs, 0, "0 references");
     EXPECT_FOUND(&w, f->bypassed, 1, "bypassed, with incarnation");
     EXPECT_FOUND(&w, f->id.lo, f->id.lo + 1, "file");
