@@ -167,7 +167,8 @@ typedef struct cm_objects_info {
     uint64_t deletes;    /* objects that were deleted */
     uint64_t not_stored; /* puts whose value was not stored */
     uint64_t dropped;    /* objects that left a full bucket */
-    uint64_t expired;    /* objects that left a bucket because their time was over */
+    uint64_t expired;    /* objects that left a bucket because their time was over; also one that
+                          * a delete found over, and said CM_EABSENT */
     /* Files of the container, as it is now, that have no place in the pool's file table, because
      * other files have all that they may have, or because it cannot be written (a sparse pool on a
      * full volume). What they hold is gone after the next open: small objects, or large values of

@@ -41,6 +41,7 @@ struct change {
     const struct life *life;    /* with `add` */
     bool there;                 /* the key was there, perhaps expired or damaged */
     bool had;                   /* there was an object to delete */
+    bool changed;               /* the old content is gone: also what expired has left with it */
     uint64_t dropped, expired;
     uint64_t *waited;
     /* What is left of the old content, the newest first. */
@@ -79,7 +80,7 @@ static uint32_t collect(struct change *c)
         c->there = c->there || same;
         c->had = c->had || (same && !over && cm_entries_sound(&e, c->place.bucket));
         if (same || over || c->n == ENTRIES_MAX) {
-            c->expired += over && !same;
+            c->expired += over && !(same && c->add); /* not what is replaced */
             let_go(c, &e);
             continue;
         }
@@ -213,16 +214,14 @@ static int change_locked(struct change *c, struct cm_bucket_lock *l)
     const bool some = make(c, whole);
     if (whole && !c->add && !c->there)
         return CM_EABSENT; /* what is there without the key is as durable as its absence */
-    if (whole && !wait_for_growth(c) && !c->there) { /* nothing needs to be forgotten */
-        c->gone_n = 0;
-        c->dropped = c->expired = 0;
-        return CM_NOT_STORED_MODE;
-    }
+    if (whole && !wait_for_growth(c) && !c->there)
+        return CM_NOT_STORED_MODE; /* nothing needs to be forgotten */
     /* Odd: a reader that finds nothing waits for us. Release: before the bracket. */
     at_store_release(&l->turn, l->turn + 1);
     int e = cm_write_begin(c->o->buckets_file, offset, CM_BLOCK_SIZE, &w);
     if (e == 0) {
         (void)cm_write_end(c->o->buckets_file, &w, NULL);
+        c->changed = true;
         if (some)
             e = fill(c, whole ? miss.incarnation : 0);
         if (e == 0)
@@ -247,7 +246,7 @@ static int change(cm_objects *o, const struct cm_object_place *p, const void *ke
     c.add = add;
     c.life = life;
     c.waited = waited;
-    c.there = c.had = false;
+    c.there = c.had = c.changed = false;
     c.dropped = c.expired = 0;
     c.gone = gone;
     c.gone_n = c.n = 0;
@@ -259,11 +258,13 @@ static int change(cm_objects *o, const struct cm_object_place *p, const void *ke
     cm_lock_acquire(&l->lock);
     const int e = change_locked(&c, l);
     cm_lock_release(&l->lock);
-    for (unsigned i = 0; i < c.gone_n && e >= 0; i++)
+    if (!c.changed) /* all entries are where they were, whatever `e` says */
+        return e;
+    for (unsigned i = 0; i < c.gone_n; i++)
         cm_values_drop(o, &gone[i]);
     if (c.dropped)
         cm_objects_count(o, CM_OBJECT_DROPPED, c.dropped);
-    if (c.expired && e != CM_EABSENT)
+    if (c.expired)
         cm_objects_count(o, CM_OBJECT_EXPIRED, c.expired);
     return e;
 }

@@ -228,10 +228,56 @@ static void test_ttl_slow_clock(void)
     quiet();
 }
 
-const struct harness_test objects_ttl_tests[] = { TEST(ttl_was_ahead),
-                                                  TEST(ttl_back_and_forward),
-                                                  TEST(ttl_back_a_little),
-                                                  TEST(ttl_memory),
-                                                  TEST(ttl_stopped),
-                                                  TEST(ttl_slow_clock),
-                                                  TEST_END };
+/* Blocks of the pool that hold something. */
+static uint64_t blocks_in(cm_cache *c)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    cm_file_iter *list = NULL;
+    uint64_t bytes = 0;
+    CHECK_EQ(cm_files_begin(c, CM_FILES_COUNT, &list), 0);
+    while (cm_files_next(list, NULL, &info) == 0)
+        bytes += info.cached_bytes;
+    cm_files_end(list);
+    return bytes / BLK;
+}
+
+/* A delete or a put of a key whose object is over says that there is none, and rewrites the bucket
+ * all the same. What left it is counted, and the blocks of large values leave the pool. */
+static void test_ttl_over_leaves(void)
+{
+    enum { LARGE = 40960, BLOCKS = LARGE / BLK };
+    struct pool p;
+    uint64_t key = 5;
+    quiet();
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    cm_objects *o = objects_up(p.c, "a", 1);
+    CHECK_EQ(put_value(o, 3, 1, 100, 0), 0);
+    const uint64_t before = blocks_in(p.c);
+    CHECK_EQ(put_value(o, 1, 1, LARGE, (uint64_t)HOUR), 0);
+    CHECK_EQ(put_value(o, 2, 1, LARGE, (uint64_t)HOUR), 0);
+    CHECK_EQ(blocks_in(p.c), before + 2 * BLOCKS);
+    clock_step_ns = 2 * HOUR;
+    CHECK_EQ(cm_objects_delete(o, &key, sizeof(key)), CM_EABSENT); /* nothing is changed */
+    CHECK_EQ(put_value(o, 5, 1, 3 * MIB, 0), CM_NOT_STORED_ROOM);
+    CHECK_EQ(blocks_in(p.c), before + 2 * BLOCKS);
+    CHECK_EQ(objects_info(o).expired, 0);
+    key = 1; /* 2 leaves with it */
+    CHECK_EQ(cm_objects_delete(o, &key, sizeof(key)), CM_EABSENT);
+    CHECK_EQ(blocks_in(p.c), before);
+    CHECK_EQ(objects_info(o).expired, 2);
+    CHECK_EQ(objects_info(o).deletes, 0);
+    CHECK_EQ(put_value(o, 4, 1, LARGE, (uint64_t)HOUR), 0);
+    clock_step_ns = 4 * HOUR;
+    CHECK_EQ(put_value(o, 4, 2, 3 * MIB, 0), CM_NOT_STORED_ROOM);
+    CHECK_EQ(blocks_in(p.c), before);
+    CHECK_EQ(objects_info(o).expired, 3);
+    CHECK_EQ(get_value(o, 3, 1, 100), RIGHT);
+    objects_down(o);
+    pool_end(&p);
+    quiet();
+}
+
+const struct harness_test objects_ttl_tests[] = {
+    TEST(ttl_was_ahead), TEST(ttl_back_and_forward), TEST(ttl_back_a_little), TEST(ttl_memory),
+    TEST(ttl_stopped),   TEST(ttl_slow_clock),       TEST(ttl_over_leaves),   TEST_END
+};
