@@ -33,6 +33,9 @@ struct export
     uint32_t flags; /* that all who have attached it gave */
     int fd;         /* own descriptor of the file that can be written, without cachemax-id; or -1 */
     struct connection *connections;
+    /* Who reads through the pool has it for reading; so reads that run can be waited for without
+     * `lock`, and a connection may leave meanwhile. */
+    pthread_rwlock_t reading;
     /* Of writes that are not proved flushed: */
     uint64_t writer; /* the connection that made them; 0: none; SEVERAL */
     uint64_t last;   /* the last connection there was when the first of them was made */
@@ -100,7 +103,6 @@ static int find_path(struct connection *c)
 int export_find(struct connection *c)
 {
     c->fd = -1;
-    pthread_rwlock_init(&c->reading, NULL);
     if (show(c, c->name) < 0)
         return -1;
     if (settings.id && find_named(c) < 0)
@@ -206,6 +208,7 @@ static struct export *make_export(const cm_file_id *id)
     struct export *e = calloc(1, sizeof(*e));
     if (!e)
         return NULL;
+    pthread_rwlock_init(&e->reading, NULL);
     e->id = *id;
     e->fd = -1;
     e->next = exports;
@@ -241,8 +244,9 @@ static int hold(struct export *e, const struct connection *c, uint32_t flags)
 
 /* With the lock. Without multi-conn the next layer may show a connection late what another one
  * wrote, and then old bytes would get into the pool. So if somebody can write, a connection reads
- * through the pool only while it is alone, from its beginning on. */
-static void join(struct export *e, struct connection *c)
+ * through the pool only while it is alone, from its beginning on. Returns whether c must wait for
+ * reads that have begun (wait_for_reads). */
+static bool join(struct export *e, struct connection *c)
 {
     bool safe = c->multi, writes = !c->readonly;
     for (const struct connection *o = e->connections; o; o = o->next) {
@@ -250,20 +254,31 @@ static void join(struct export *e, struct connection *c)
         writes |= !o->readonly;
     }
     safe |= !writes;
-    for (struct connection *o = safe ? NULL : e->connections; o; o = o->next) {
+    const bool beside = !safe && e->connections;
+    for (struct connection *o = safe ? NULL : e->connections; o; o = o->next)
         o->cached = false; /* no further read begins: a writer's lock alone could wait for ever */
-        pthread_rwlock_wrlock(&o->reading); /* waits for those that have begun */
-        pthread_rwlock_unlock(&o->reading);
-    }
-    c->cached = c->fits && (safe || !e->connections);
+    c->cached = c->fits && !beside;
     c->number = ++connections;
     c->export = e;
     c->next = e->connections;
     e->connections = c;
+    return beside;
+}
+
+/* Reads of other connections that began before c was there must not store what they read before c
+ * wrote. c makes no request before this returns. It waits without the lock: the next layer may be
+ * slow, and writes and flushes of all exports need the lock. Nobody reads through the pool here
+ * from join() on, until all connections of now have left, and c does not leave before this ends. So
+ * the reads that have begun are all that it waits for. */
+static void wait_for_reads(struct export *e)
+{
+    pthread_rwlock_wrlock(&e->reading);
+    pthread_rwlock_unlock(&e->reading);
 }
 
 /* With the lock. */
-static int attach_locked(struct connection *c, const cm_file_id *id, const cm_validator *v)
+static int attach_locked(struct connection *c, const cm_file_id *id, const cm_validator *v,
+                         bool *wait)
 {
     const uint32_t flags = flags_of(c);
     struct export *e = find_export(id);
@@ -276,7 +291,7 @@ static int attach_locked(struct connection *c, const cm_file_id *id, const cm_va
         e = make_export(id);
     r = e ? hold(e, c, flags) : CM_ENOMEM;
     if (r >= 0) {
-        join(e, c);
+        *wait = join(e, c);
         return r;
     }
     cm_file_close(c->file);
@@ -286,9 +301,12 @@ static int attach_locked(struct connection *c, const cm_file_id *id, const cm_va
 
 static int attach(struct connection *c, const cm_file_id *id, const cm_validator *v)
 {
+    bool wait = false;
     pthread_mutex_lock(&lock);
-    const int r = attach_locked(c, id, v);
+    const int r = attach_locked(c, id, v, &wait);
     pthread_mutex_unlock(&lock);
+    if (wait)
+        wait_for_reads(c->export);
     return r;
 }
 
@@ -330,7 +348,6 @@ void export_detach(struct connection *c)
     free(c->name);
     free(c->path);
     free(c->shown);
-    pthread_rwlock_destroy(&c->reading);
 }
 
 /* ---- Reads, writes and flushes ------------------------------------------------------------- */
@@ -339,16 +356,16 @@ bool export_read_begin(struct connection *c)
 {
     if (!c->cached)
         return false;
-    pthread_rwlock_rdlock(&c->reading);
+    pthread_rwlock_rdlock(&c->export->reading);
     if (c->cached)
         return true;
-    pthread_rwlock_unlock(&c->reading);
+    pthread_rwlock_unlock(&c->export->reading);
     return false;
 }
 
 void export_read_end(struct connection *c)
 {
-    pthread_rwlock_unlock(&c->reading);
+    pthread_rwlock_unlock(&c->export->reading);
 }
 
 void export_write_begin(struct connection *c)
@@ -447,6 +464,7 @@ void exports_end(void)
             close(e->fd);
         }
         cm_file_close(e->file);
+        pthread_rwlock_destroy(&e->reading);
         free(e);
     }
 }

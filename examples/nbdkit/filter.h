@@ -6,7 +6,6 @@
 #define CACHEMAX_NBDKIT_FILTER_H
 
 #include <cachemax.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -56,7 +55,6 @@ struct connection {
     cm_file *file; /* of export; NULL: not cached, and it cannot write */
     struct connection *next;
     uint64_t number;
-    pthread_rwlock_t reading;
     atomic_bool cached; /* it reads through the pool */
     atomic_bool wrote;
 };

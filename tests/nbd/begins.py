@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 
 from serve import (
     BLOCK, Failed, Server, Skipped, cold_part, content, dirty, eventually, get, make, nbd,
@@ -48,6 +49,67 @@ def check_flush_impossible():
     want(os.path.exists('asked'), 'nobody asked for a flush: this tests nothing')
     cold = cold_part(size=2 * len(data))
     want(cold < 0.6, '%.2f of it came from the plugin' % cold)
+
+
+SLOW_PLUGIN = r'''
+case $4 in
+1048576)
+  touch begun; n=0
+  while test ! -e go && test $n -lt 600; do sleep 0.1; n=$((n + 1)); done
+  test -e go || touch nobody-said-go; touch ended;;
+*) echo read >> reads;;
+esac
+dd if=disk bs=64K iflag=skip_bytes,count_bytes skip=$4 count=$3 status=none'''
+
+
+def check_new_beside_slow_read():
+    """A plugin without multi-conn is slow to answer a read, and another client connects. It waits
+    for the read; writes and flushes do not."""
+    not_sanitized()
+    data = content(2 << 20)
+    put('disk', data)
+    put('reads', b'')
+    make()
+    here = 'cd "%s"; ' % os.getcwd()
+    s = Server('eval', 'thread_model=echo parallel', 'get_size=echo %d' % len(data),
+               'cachemax-id=eval', 'pread=' + here + SLOW_PLUGIN, 'can_write=exit 0',
+               'pwrite=' + here + 'dd of=disk oflag=seek_bytes seek=$4 conv=notrunc status=none',
+               'can_flush=exit 0', 'flush=exit 0')
+    a = s.connect()
+    for _ in range(2):
+        want(a.pread(BLOCK, 0) == data[:BLOCK], 'wrong bytes')
+    want(get('reads') == b'read\n', 'the second read does not come from the pool')
+    slow = nbd.Buffer(BLOCK)
+    a.aio_pread(slow, 1 << 20)
+
+    def begun():
+        a.poll(0)
+        return os.path.exists('begun')
+    eventually(begun, 'the slow read does not begin')
+    order = []
+
+    def connect():
+        order.append(s.connect())
+        order.append(os.path.exists('ended'))
+    joins = threading.Thread(target=connect)
+    joins.start()
+    # As soon as the new one is known, the other one reads past the pool.
+    eventually(lambda: a.pread(BLOCK, 0) and get('reads') != b'read\n', 'no client is seen')
+    a.pwrite(b'x' * BLOCK, 0)
+    a.flush()
+    want(not os.path.exists('nobody-said-go'), 'a write waits for the slow read')
+    for _ in range(20):
+        want(a.pread(BLOCK, 0) == b'x' * BLOCK, 'old bytes')
+    want(not order, 'the new client does not wait for the read')
+    put('go', b'')
+    joins.join()
+    b = order[0]
+    want(order[1], 'the new client was there before the read ended')
+    want(b.pread(BLOCK, 0) == b'x' * BLOCK, 'old bytes')
+    b.pwrite(b'y' * BLOCK, 1 << 20)
+    b.shutdown()
+    a.shutdown()
+    s.end()
 
 
 def check_file_names():

@@ -22,13 +22,14 @@ import traceback
 sys.dont_write_bytecode = True
 from begins import (  # noqa: E402,F401
     check_another_size, check_file_names, check_flush_impossible, check_name_in_log,
-    check_never_written, check_not_a_name_here, check_pool_in_folder, check_reader_before_writer)
+    check_never_written, check_new_beside_slow_read, check_not_a_name_here, check_pool_in_folder,
+    check_reader_before_writer)
 from pools import check_pool_in_use, check_pool_out_of_reach, check_sealed  # noqa: E402,F401
 from serve import (  # noqa: E402
     BLOCK, BUILD, ENV, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls,
     cold_part, content, counter, dirty, eventually, get, leave_ending, make, nbd, not_sanitized,
-    put, read_all, refused, run, sanitized, settle_doubts, want, warm_after_ending, web_server,
-    works)
+    put, read_all, reads_through, refused, run, sanitized, settle_doubts, want, warm_after_ending,
+    web_server, works)
 from trims import check_large_trims  # noqa: E402,F401
 
 
@@ -790,13 +791,6 @@ def check_without_multi_conn():
     c.shutdown()
     s.end()
     want(dirty(), 'a flush of one of two connections proved it synced')
-
-
-def reads_through(s):
-    h = s.connect()
-    result = h.can_cache()
-    h.shutdown()
-    return result
 
 
 def check_parameters():

@@ -238,6 +238,14 @@ def read_all(h, data, step=65536):
         want(h.pread(n, at) == data[at:at + n], 'wrong bytes in [%d, %d)' % (at, at + n))
 
 
+def reads_through(s):
+    """Does a new connection read through the pool?"""
+    h = s.connect()
+    result = h.can_cache()
+    h.shutdown()
+    return result
+
+
 class Writer(threading.Thread):
     """Works in its own pieces of the image: every `of`-th one of 12000 bytes, so that blocks are
     shared by two writers. Knows what they hold. Ends when the server is gone."""
