@@ -22,7 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LAST_TRIES = 100 }; /* of 20 ms: until the times of a file that was written count */
+enum { LAST_TRIES = 105 }; /* of 20 ms: until the times of a file that was written count */
+#define AHEAD_NS 100000000 /* clocks may differ by so much */
 #define SEVERAL UINT64_MAX
 
 struct export
@@ -436,12 +437,31 @@ bool export_validator(const struct connection *c, cm_validator *v)
     return !settings.id && !c->readonly && identify_file(c->fd, false, &id, v) == 0;
 }
 
+/* Will the times of a file that are too fresh now prove something soon? Times of the future will
+ * not. Whole seconds are those of a volume that keeps no more, and count after two seconds: who
+ * wrote nothing does not wait for that. */
+static bool worth_waiting(const struct export *e)
+{
+    struct stat st;
+    struct timespec t;
+    if (fstat(e->fd, &st) < 0 || clock_gettime(CLOCK_REALTIME, &t) < 0)
+        return false;
+    t.tv_sec += (t.tv_nsec += AHEAD_NS) / 1000000000;
+    t.tv_nsec %= 1000000000;
+    const struct timespec last[] = { st.st_mtim, st.st_ctim };
+    for (int i = 0; i < 2; i++)
+        if (last[i].tv_sec > t.tv_sec ||
+            (last[i].tv_sec == t.tv_sec && last[i].tv_nsec > t.tv_nsec))
+            return false;
+    return e->writes > 0 || last[0].tv_nsec != 0 || last[1].tv_nsec != 0;
+}
+
 /* Times that are as fresh as the last write prove nothing in the next session: waits until they are
- * old enough. */
-static void last_validator(const struct export *e)
+ * old enough. Without that the file is cold then. *tries: how often it may wait, for all files. */
+static void last_validator(const struct export *e, int *tries)
 {
     cm_file_info info = CM_FILE_INFO_INIT;
-    for (int i = 0; i < LAST_TRIES; i++) {
+    for (;;) {
         cm_file_id id;
         cm_validator v = CM_VALIDATOR_INIT;
         if (cm_file_get_info(e->file, &info) < 0 || (!info.racy && !info.want_validator))
@@ -450,17 +470,21 @@ static void last_validator(const struct export *e)
             return;
         if (!(v.racy & CM_RACY_TIMES) && cm_file_revalidate(e->file, &v) == 0)
             return;
+        if (*tries == 0 || !worth_waiting(e))
+            return;
+        --*tries;
         nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
     }
 }
 
 void exports_end(void)
 {
+    int tries = LAST_TRIES; /* what gets old gets old for all files at the same time */
     while (exports) {
         struct export *e = exports;
         exports = e->next;
         if (e->fd >= 0) {
-            last_validator(e);
+            last_validator(e, &tries);
             close(e->fd);
         }
         cm_file_close(e->file);

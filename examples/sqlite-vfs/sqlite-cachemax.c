@@ -42,7 +42,8 @@
 SQLITE_EXTENSION_INIT1
 
 enum { HEADER = 100, FILES_MAX = 64, BOUNCE = 65536 + 2 * CM_BLOCK_SIZE };
-enum { LAST_TRIES = 200 }; /* of 10 ms: until the times of a file that was written count */
+enum { LAST_TRIES = 210 }; /* of 10 ms: until the times of a file that was written count */
+enum { AHEAD_NS = 100000000, SECOND_NS = 1000000000 }; /* clocks may differ by so much */
 
 /* A database file. It stays until the process ends: POSIX drops all locks of a process on a file
  * when it closes any descriptor of it, so `fd` is never closed. */
@@ -56,6 +57,7 @@ struct entry {
     bool known;            /* the two below are those of the attached version */
     uint8_t header[HEADER];
     cm_validator noted; /* size, times and header */
+    bool wrote;         /* this process has, since the last validator that proves something */
     unsigned conns;     /* open connections. Under the mutex of all */
 };
 
@@ -279,6 +281,7 @@ static bool adopt(struct entry *e, const uint8_t *header, bool own)
         r = e->file ? cm_file_revalidate(e->file, &v)
                     : cm_file_open(cache, &id, &v, CM_SOLE_WRITER, &e->file);
     e->known = r == 0;
+    e->wrote = e->wrote && v.racy;
     memcpy(e->header, header, HEADER);
     e->noted = v;
     if (r != 0)
@@ -292,6 +295,7 @@ static void pool_close(void)
     for (unsigned i = 0; i < entries_used; i++) {
         entries[i].file = NULL;
         entries[i].known = false;
+        entries[i].wrote = false;
     }
     int e = cm_close(cache); /* closes the files, too */
     if (e < 0)
@@ -310,7 +314,26 @@ static void pool_release(void)
     pthread_mutex_unlock(&mutex);
 }
 
-/* The last look at a file that this connection wrote. Returns whether there is no more to do. Under
+/* Will times that are too fresh now prove something soon? Those of the future will not. Whole
+ * seconds are those of a volume that keeps no more, and count after two seconds: who wrote nothing
+ * does not wait for that. */
+static bool worth_waiting(const struct entry *e)
+{
+    struct stat st;
+    struct timespec t;
+    if (fstat(e->fd, &st) < 0 || clock_gettime(CLOCK_REALTIME, &t) < 0)
+        return false;
+    t.tv_sec += (t.tv_nsec += AHEAD_NS) / SECOND_NS;
+    t.tv_nsec %= SECOND_NS;
+    const struct timespec last[] = { st.st_mtim, st.st_ctim };
+    for (int i = 0; i < 2; i++)
+        if (last[i].tv_sec > t.tv_sec ||
+            (last[i].tv_sec == t.tv_sec && last[i].tv_nsec > t.tv_nsec))
+            return false;
+    return e->wrote || last[0].tv_nsec != 0 || last[1].tv_nsec != 0;
+}
+
+/* The last look at a file that this connection used. Returns whether there is no more to do. Under
  * a SHARED lock, as every look: a write of another process may have set the times, and not yet the
  * bytes. If that process has the lock, the file stays cold. */
 static bool note_last(struct conn *c)
@@ -325,7 +348,7 @@ static bool note_last(struct conn *c)
         c->real->pMethods->xLock(c->real, SQLITE_LOCK_SHARED) == SQLITE_OK) {
         if (identify(e, e->header, &id, &v) >= 0 && cm_validator_equal(&e->noted, &v) &&
             pread(e->fd, header, HEADER, 0) == HEADER && memcmp(e->header, header, HEADER) == 0)
-            done = !(v.racy & CM_RACY_TIMES);
+            done = !(v.racy & CM_RACY_TIMES) || !worth_waiting(e);
         else
             v.racy = 1; /* somebody else has written */
         if (done && !v.racy && cm_file_revalidate(e->file, &v) == 0)
@@ -426,6 +449,7 @@ static cm_file *file_of(const struct conn *c)
         return NULL;
     pthread_mutex_lock(&c->entry->mutex);
     cm_file *file = c->entry->file;
+    c->entry->wrote |= c->wrote;
     pthread_mutex_unlock(&c->entry->mutex);
     return file;
 }

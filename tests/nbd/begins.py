@@ -5,10 +5,11 @@ import re
 import shutil
 import signal
 import threading
+import time
 
 from serve import (
-    BLOCK, Failed, Server, Skipped, cold_part, content, dirty, eventually, get, make, nbd,
-    not_sanitized, put, read_all, refused, run, want, warm_after_ending, works)
+    BLOCK, ENV, Failed, Server, Skipped, cold_part, content, counter, dirty, eventually, get, make,
+    nbd, not_sanitized, put, read_all, refused, run, want, warm_after_ending, works)
 
 
 def check_never_written():
@@ -110,6 +111,54 @@ def check_new_beside_slow_read():
     b.shutdown()
     a.shutdown()
     s.end()
+
+
+def end_of(s, *exports):
+    """How often the server waited at its end for the times of its images."""
+    for name in exports:
+        s.connect(name).shutdown()
+    s.end()
+    return len(get('sleeps')) if os.path.exists('sleeps') else 0
+
+
+def check_times_that_never_count():
+    """Images whose times lie in the future: to wait for these at the end helps nobody. Nor does a
+    server wait for whole seconds that wrote nothing; one that wrote does."""
+    not_sanitized()
+    works('cc', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', 'count.so', os.path.join(
+        os.path.dirname(os.path.abspath(__file__)), 'count_sleeps.c'))
+    os.mkdir('dir')
+    make()
+    data = content(64 * BLOCK)
+    put('disk', data)
+    for name in 'abc':
+        put('dir/' + name, data)
+        os.utime('dir/' + name, (time.time() + 86400,) * 2)
+    ENV.update(LD_PRELOAD=os.path.abspath('count.so'), SLEEPS=os.path.abspath('sleeps'),
+               SLEEPS_NS='20000000', WHOLE_FILE=os.path.abspath('disk'))
+    try:
+        slept = end_of(Server('file', 'dir=dir'), 'a', 'b', 'c')
+        want(slept == 0, 'times of the future: %d waits' % slept)
+        ENV['WHOLE_NOW'] = '1'
+        slept = end_of(Server('file', 'disk'), '')
+        want(slept == 0, 'nothing was written: %d waits' % slept)
+        del ENV['WHOLE_NOW']
+        s = Server('file', 'disk')
+        h = s.connect()
+        h.pwrite(b'x' * BLOCK, 0)
+        data[:BLOCK] = b'x' * BLOCK
+        read_all(h, data)
+        h.shutdown()
+        s.end()
+        s = Server('file', 'disk')
+        h = s.connect()
+        read_all(h, data)
+        want(counter('attach_kept') == 1, 'cold after a write')
+        h.shutdown()
+        s.end()
+    finally:
+        for name in 'LD_PRELOAD', 'SLEEPS', 'SLEEPS_NS', 'WHOLE_FILE', 'WHOLE_NOW':
+            ENV.pop(name, None)
 
 
 def check_file_names():

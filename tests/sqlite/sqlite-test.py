@@ -646,6 +646,22 @@ class Tests:
         db.close()
         assert self.stat('attach_kept') == 1, 'cold'
 
+    def test_times_that_never_count(self):
+        """No close waits for times of the future, nor for whole seconds if nothing was written."""
+        path, asks = os.path.abspath('x.db'), '\nselect count(*) from t;'
+        plain(path, 'create table t(a); insert into t values (1);')
+        env = {'SLEEPS': os.path.abspath('sleeps'), 'SLEEPS_NS': '10000000'}
+        os.utime(path, (time.time() + 86400,) * 2)
+        assert self.child_with('../nbd/count_sleeps.c', path + asks, **env) == '(1,)\n'
+        assert not os.path.exists('sleeps'), 'waits for the future'
+        env['WHOLE_FILE'] = path
+        assert self.child_with('../nbd/count_sleeps.c', path + asks, **env,
+                               WHOLE_NOW='1') == '(1,)\n'
+        assert not os.path.exists('sleeps'), 'waits, and has written nothing'
+        self.child_with('../nbd/count_sleeps.c', path + '\ninsert into t values (2)', **env)
+        assert self.child_with('../nbd/count_sleeps.c', path + asks, **env) == '(2,)\n'
+        assert self.stat('attach_kept') == 1, 'cold after an own write'
+
     def test_kill_between_transactions(self):
         db = cached('x.db')
         self.fill(db)
@@ -662,7 +678,7 @@ class Tests:
 
     def child_with(self, source, what, **env):
         """What a child says that has such a library by LD_PRELOAD."""
-        library = os.path.abspath(source + '.so')
+        library = os.path.abspath(os.path.basename(source) + '.so')
         subprocess.run(['cc', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', library, os.path.join(
             os.path.dirname(os.path.abspath(__file__)), source)], check=True)
         env = dict(os.environ, **env,
