@@ -45,8 +45,9 @@ enum { HEADER = 100, FILES_MAX = 64, BOUNCE = 65536 + 2 * CM_BLOCK_SIZE };
 enum { LAST_TRIES = 210 }; /* of 10 ms: until the times of a file that was written count */
 enum { AHEAD_NS = 100000000, SECOND_NS = 1000000000 }; /* clocks may differ by so much */
 
-/* A database file. It stays until the process ends: POSIX drops all locks of a process on a file
- * when it closes any descriptor of it, so `fd` is never closed. */
+/* A database file. POSIX drops all locks of a process on a file when it closes any descriptor of
+ * it. So `fd` stays open until the process ends, or until the file is deleted and nobody here uses
+ * it (entry_over). */
 struct entry {
     dev_t dev;
     ino_t ino;
@@ -59,6 +60,7 @@ struct entry {
     cm_validator noted; /* size, times and header */
     bool wrote;         /* this process has, since the last validator that proves something */
     unsigned conns;     /* open connections. Under the mutex of all */
+    unsigned users;     /* ... and those that close. Gets more only under `opening`, too */
 };
 
 /* An open main database. `real`, the file of the parent, follows in memory. */
@@ -80,7 +82,7 @@ static cm_cache *cache;
 static char *pool_path;
 static struct seal_openssl *seal; /* of `cache`, or NULL */
 static unsigned pool_users;
-static struct entry entries[FILES_MAX];
+static struct entry entries[FILES_MAX]; /* fd < 0: free */
 static unsigned entries_used;
 static sqlite3_vfs *parent;
 static unsigned processes; /* forks that lie behind this process */
@@ -186,46 +188,97 @@ static struct entry *entry_find(const struct stat *st)
     return e;
 }
 
-static struct entry *entry_add(int fd, const struct stat *st)
+/* With `opening`. May the entry be that of another file? Its own one is deleted, and no connection
+ * with the cache uses it. To close it drops the locks that this process has on it. A connection
+ * without the cache may still have some: they show as those of another owner, and then it stays
+ * open. One that has no lock now loses nothing, unless it gets its lock before the close. */
+static bool entry_over(const struct entry *e)
+{
+    struct flock any = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    struct stat st;
+    pthread_mutex_lock(&mutex);
+    const bool used = e->users > 0;
+    pthread_mutex_unlock(&mutex);
+    return !used && fstat(e->fd, &st) == 0 && st.st_nlink == 0 &&
+           fcntl(e->fd, F_OFD_GETLK, &any) == 0 && any.l_type == F_UNLCK;
+}
+
+/* With `opening`. Nobody uses it, and the pool stays open meanwhile: the caller uses that. */
+static void entry_close(struct entry *e)
+{
+    if (e->file)
+        cm_file_close(e->file);
+    close(e->fd);
+    pthread_mutex_destroy(&e->mutex);
+    pthread_mutex_lock(&mutex);
+    *e = (struct entry){ .fd = -1 };
+    pthread_mutex_unlock(&mutex);
+}
+
+/* With `opening`. Room for one more file, or NULL. */
+static struct entry *entry_room(void)
+{
+    struct entry *room = NULL;
+    for (unsigned i = 0; i < entries_used; i++) {
+        if (entries[i].fd >= 0 && entry_over(&entries[i]))
+            entry_close(&entries[i]);
+        if (entries[i].fd < 0 && !room)
+            room = &entries[i];
+    }
+    return room || entries_used == FILES_MAX ? room : &entries[entries_used];
+}
+
+static struct entry *entry_add(struct entry *e, int fd, const struct stat *st)
 {
     pthread_mutex_lock(&mutex);
-    struct entry *e = entries_used < FILES_MAX ? &entries[entries_used] : NULL;
-    if (e) {
-        *e = (struct entry){ .dev = st->st_dev, .ino = st->st_ino, .fd = fd };
-        pthread_mutex_init(&e->mutex, NULL);
+    *e = (struct entry){ .dev = st->st_dev, .ino = st->st_ino, .fd = fd };
+    pthread_mutex_init(&e->mutex, NULL);
+    if (e == &entries[entries_used])
         entries_used++;
-    }
     pthread_mutex_unlock(&mutex);
     return e;
 }
 
-static bool entries_full(void)
-{
-    pthread_mutex_lock(&mutex);
-    bool full = entries_used == FILES_MAX;
-    pthread_mutex_unlock(&mutex);
-    return full;
-}
-
-/* The entry of the file that the parent has just opened, or NULL. */
-static struct entry *entry_of(const char *path, sqlite3_file *real)
+/* With `opening`. The entry of the file that has the name, or NULL. */
+static struct entry *entry_named(const char *path, const char **why)
 {
     struct stat st;
+    struct entry *e = stat(path, &st) == 0 ? entry_find(&st) : NULL;
+    if (e)
+        return e;
+    struct entry *room = entry_room();
+    *why = "64 other databases were used before";
+    if (!room)
+        return NULL;
+    *why = "it cannot be opened once more";
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0)
+        return NULL;
+    /* A file that took the name since may be known. Its descriptor stays open all the same: a close
+     * would drop SQLite's locks. */
+    e = entry_find(&st);
+    return e ? e : entry_add(room, fd, &st);
+}
+
+/* The entry of the file that the parent has just opened, or NULL, and why. */
+static struct entry *entry_of(const char *path, sqlite3_file *real, const char **why)
+{
     int moved = 1;
     pthread_mutex_lock(&opening);
-    struct entry *e = stat(path, &st) == 0 ? entry_find(&st) : NULL;
-    if (!e && !entries_full()) {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        /* A file that took the name since may be known. Its descriptor stays open all the same: a
-         * close would drop SQLite's locks. */
-        if (fd >= 0 && fstat(fd, &st) == 0 && !(e = entry_find(&st)))
-            e = entry_add(fd, &st);
+    struct entry *e = entry_named(path, why);
+    /* The path may lead to another file by now. */
+    if (e && (real->pMethods->xFileControl(real, SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK ||
+              moved)) {
+        *why = "the file was moved";
+        e = NULL;
+    }
+    if (e) {
+        pthread_mutex_lock(&mutex);
+        e->conns++;
+        e->users++;
+        pthread_mutex_unlock(&mutex);
     }
     pthread_mutex_unlock(&opening);
-    /* The path may lead to another file by now. */
-    if (!e || real->pMethods->xFileControl(real, SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK ||
-        moved)
-        return NULL;
     return e;
 }
 
@@ -605,8 +658,12 @@ static int file_close(sqlite3_file *f)
         last_note(c);
     int r = c->real->pMethods->xClose(c->real);
     free(c->bounce);
-    if (uses)
+    if (uses) {
+        pthread_mutex_lock(&mutex);
+        c->entry->users--;
+        pthread_mutex_unlock(&mutex);
         pool_release();
+    }
     return r;
 }
 
@@ -653,17 +710,10 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
     c->process = processes;
     bool taken = (pool || pool_users > 0) && pool_take(pool, key_file);
     pthread_mutex_unlock(&mutex);
-    c->entry = taken ? entry_of(name, c->real) : NULL;
-    if (c->entry) {
-        pthread_mutex_lock(&mutex);
-        c->entry->conns++;
-        pthread_mutex_unlock(&mutex);
-    }
+    const char *why = NULL;
+    c->entry = taken ? entry_of(name, c->real, &why) : NULL;
     if (taken && !c->entry) {
-        sqlite3_log(SQLITE_WARNING,
-                    "cachemax: %s: not cached: the file was moved, or %d other "
-                    "databases were opened before",
-                    name, FILES_MAX);
+        sqlite3_log(SQLITE_WARNING, "cachemax: not cached: %s: %s", why, name);
         pool_release();
     }
     return r;

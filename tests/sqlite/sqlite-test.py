@@ -23,6 +23,10 @@ import tempfile
 import threading
 import time
 
+sys.dont_write_bytecode = True
+from databases import Skipped, cached, plain  # noqa: E402
+from entries import Entries  # noqa: E402
+
 EXTENSION = 'examples/sqlite-vfs/sqlite-cachemax.so'
 DONE = {'ok': 0, 'FAIL': 0, 'skip': 0}
 
@@ -45,23 +49,7 @@ def load(build):
     lib.sqlite3_close(db)
 
 
-def cached(path, pool='pool', more=''):
-    return sqlite3.connect('file:%s?vfs=cachemax&pool=%s%s' % (path, os.path.abspath(pool), more),
-                           uri=True, isolation_level=None, check_same_thread=False)
-
-
-def plain(path, sql):
-    """What another process with plain SQLite does and says."""
-    r = subprocess.run(['sqlite3', path], input=sql, stdout=subprocess.PIPE, text=True,
-                       stderr=subprocess.STDOUT, timeout=60, check=False)
-    return r.stdout
-
-
-class Skipped(Exception):
-    pass
-
-
-class Tests:
+class Tests(Entries):
     def __init__(self, build):
         self.build = build
         self.tool = os.path.join(build, 'src/tool/cachemax')
