@@ -4,7 +4,7 @@
  *
  *     sqlite> .load ./sqlite-cachemax
  *     sqlite> .open file:x.db?vfs=cachemax&pool=/mnt/pmem/pool
- *     (&key_file=/PATH/OF/KEY, if the pool is sealed)
+ *     (&key_file=/PATH/OF/KEY, if the pool is sealed; &volume_id=NAME, if the volume has no name)
  *
  * It owns the pool of the process and one entry for each database file. Everything else goes to the
  * VFS that was the default one when the extension was loaded: locks, journals, WAL, temporary
@@ -52,8 +52,12 @@ struct entry {
     dev_t dev;
     ino_t ino;
     int fd;
+    char *path;            /* for messages; or NULL */
     pthread_mutex_t mutex; /* of all below. Who has it may wait for the file, so nobody takes it who
                               has the other one. */
+    char *volume_id;       /* that the user gave, or NULL */
+    int said;              /* the trouble that the log was told of last, CM_E* */
+    bool refused;          /* it cannot be identified: nobody asks again before the next open */
     cm_file *file;         /* NULL: not attached */
     bool known;            /* the two below are those of the attached version */
     uint8_t header[HEADER];
@@ -101,6 +105,19 @@ static void pool_log(void *ctx, int level, const char *text)
 static void trouble(const char *what, int e)
 {
     sqlite3_log(SQLITE_WARNING, "cachemax: %s: %s", what, cm_strerror(e));
+}
+
+/* The same of a database, with the mutex of its entry: not for each transaction anew. The log of
+ * SQLite cuts lines off at some 200 bytes: so the path comes last. */
+static void trouble_with(struct entry *e, const char *what, int r)
+{
+    if (e->said != r)
+        sqlite3_log(SQLITE_WARNING, "cachemax: %s: %s: %s", what,
+                    r == CM_ECLONE ? "its volume (overlayfs, FUSE, a copy) does not tell which "
+                                     "file it is; give volume_id=NAME (docs/sqlite.md)"
+                                   : cm_strerror(r),
+                    e->path ? e->path : "?");
+    e->said = r;
 }
 
 /* The entry of a connection; NULL: it is not cached, or the process before a fork opened it. */
@@ -209,6 +226,8 @@ static void entry_close(struct entry *e)
     if (e->file)
         cm_file_close(e->file);
     close(e->fd);
+    free(e->path);
+    free(e->volume_id);
     pthread_mutex_destroy(&e->mutex);
     pthread_mutex_lock(&mutex);
     *e = (struct entry){ .fd = -1 };
@@ -228,10 +247,10 @@ static struct entry *entry_room(void)
     return room || entries_used == FILES_MAX ? room : &entries[entries_used];
 }
 
-static struct entry *entry_add(struct entry *e, int fd, const struct stat *st)
+static struct entry *entry_add(struct entry *e, int fd, const struct stat *st, const char *path)
 {
     pthread_mutex_lock(&mutex);
-    *e = (struct entry){ .dev = st->st_dev, .ino = st->st_ino, .fd = fd };
+    *e = (struct entry){ .dev = st->st_dev, .ino = st->st_ino, .fd = fd, .path = strdup(path) };
     pthread_mutex_init(&e->mutex, NULL);
     if (e == &entries[entries_used])
         entries_used++;
@@ -257,7 +276,7 @@ static struct entry *entry_named(const char *path, const char **why)
     /* A file that took the name since may be known. Its descriptor stays open all the same: a close
      * would drop SQLite's locks. */
     e = entry_find(&st);
-    return e ? e : entry_add(room, fd, &st);
+    return e ? e : entry_add(room, fd, &st, path);
 }
 
 /* The entry of the file that the parent has just opened, or NULL, and why. */
@@ -282,6 +301,19 @@ static struct entry *entry_of(const char *path, sqlite3_file *real, const char *
     return e;
 }
 
+/* A connection begins: the database may be identified now. A name of its volume counts until it is
+ * attached: then it has its id. */
+static void entry_begin(struct entry *e, const char *volume_id)
+{
+    pthread_mutex_lock(&e->mutex);
+    e->refused = false;
+    if (volume_id && *volume_id && !e->file) {
+        free(e->volume_id);
+        e->volume_id = strdup(volume_id);
+    }
+    pthread_mutex_unlock(&e->mutex);
+}
+
 /* ---- The proof: under the mutex of the entry, and under a lock of the file ----------------- */
 
 static bool forget_all(struct entry *e)
@@ -289,7 +321,7 @@ static bool forget_all(struct entry *e)
     int r = e->file ? cm_invalidate(e->file, 0, CM_ALL) : 0;
     e->known = false;
     if (r < 0)
-        trouble("a database cannot be forgotten: it is not cached", r);
+        trouble_with(e, "not cached, for it cannot be forgotten", r);
     return r >= 0;
 }
 
@@ -301,6 +333,7 @@ static int identify(const struct entry *e, const uint8_t *header, cm_file_id *id
     cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
     uint8_t proof[CM_PROOF_BYTES + HEADER];
     o.flags = CM_IDENTIFY_SOLE_WRITER; /* the locks do that */
+    o.volume_id = e->volume_id;
     int r = cm_identify_with(e->fd, &o, id, v);
     if (r < 0)
         return r;
@@ -320,6 +353,8 @@ static bool adopt(struct entry *e, const uint8_t *header, bool own)
         forget_all(e);
         return false;
     }
+    if (e->refused)
+        return false;
     int r = identify(e, header, &id, &v); /* the lock keeps the file as it is */
     bool same = r == 0 && e->known && memcmp(e->header, header, HEADER) == 0 &&
                 cm_validator_equal(&e->noted, &v);
@@ -338,7 +373,8 @@ static bool adopt(struct entry *e, const uint8_t *header, bool own)
     memcpy(e->header, header, HEADER);
     e->noted = v;
     if (r != 0)
-        trouble("a database is not cached", r);
+        trouble_with(e, "not cached", r);
+    e->refused = r == CM_ECLONE;
     return e->known;
 }
 
@@ -348,7 +384,7 @@ static void pool_close(void)
     for (unsigned i = 0; i < entries_used; i++) {
         entries[i].file = NULL;
         entries[i].known = false;
-        entries[i].wrote = false;
+        entries[i].wrote = entries[i].refused = false;
     }
     int e = cm_close(cache); /* closes the files, too */
     if (e < 0)
@@ -431,7 +467,8 @@ static bool usable(struct conn *c)
     if (!c->looked && !c->wrote && c->level < SQLITE_LOCK_EXCLUSIVE) {
         uint8_t header[HEADER];
         pthread_mutex_lock(&c->entry->mutex);
-        c->cached = c->real->pMethods->xRead(c->real, header, HEADER, 0) == SQLITE_OK &&
+        c->cached = !c->entry->refused &&
+                    c->real->pMethods->xRead(c->real, header, HEADER, 0) == SQLITE_OK &&
                     adopt(c->entry, header, false);
         c->looked = true;
         pthread_mutex_unlock(&c->entry->mutex);
@@ -712,6 +749,8 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
     pthread_mutex_unlock(&mutex);
     const char *why = NULL;
     c->entry = taken ? entry_of(name, c->real, &why) : NULL;
+    if (c->entry)
+        entry_begin(c->entry, sqlite3_uri_parameter(name, "volume_id"));
     if (taken && !c->entry) {
         sqlite3_log(SQLITE_WARNING, "cachemax: not cached: %s: %s", why, name);
         pool_release();

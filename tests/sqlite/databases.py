@@ -4,6 +4,8 @@ import os
 import sqlite3
 import subprocess
 
+EXTENSION = 'examples/sqlite-vfs/sqlite-cachemax.so'
+
 
 class Skipped(Exception):
     pass

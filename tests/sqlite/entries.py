@@ -2,8 +2,9 @@
 """entries.py - checks of sqlite-test.py: the files that the VFS knows, as databases come and go."""
 import os
 import sqlite3
+import subprocess
 
-from databases import cached, plain
+from databases import EXTENSION, cached, plain
 
 
 def deleted_files():
@@ -24,6 +25,33 @@ def replace(n):
 
 
 class Entries:
+    def test_not_identified(self):
+        """A container: the log says once what to do, the database is not asked for again and again,
+        and with a name of its volume it is cached."""
+        path = os.path.abspath('x.db')
+        env = self.env_with('overlay.c', ASKED=os.path.abspath('asked'))
+        uri = 'file:%s?vfs=cachemax&pool=%s' % (path, os.path.abspath('pool'))
+
+        def says(more, times, opens=1):
+            lines = ['.log stderr', '.load ' + os.path.join(self.build, EXTENSION)] + opens * (
+                ['.open ' + uri + more] + ['select a from t;', 'update t set a = 1;'] * times)
+            return subprocess.run(['sqlite3'], input='\n'.join(lines), stdout=subprocess.PIPE,
+                                  text=True, stderr=subprocess.STDOUT, env=env, check=False,
+                                  timeout=60).stdout
+        plain(path, 'create table t(a); insert into t values (1);')
+        asked = []
+        for times, opens in (1, 1), (20, 1), (1, 5):
+            said = says('', times, opens)
+            lines = [line for line in said.splitlines() if 'not cached' in line]
+            assert len(lines) == 1, said
+            assert 'volume_id=NAME' in lines[0] and lines[0].endswith(path), said
+            asked.append(os.path.getsize('asked'))
+        assert asked[1] == 2 * asked[0], 'asked for at each lock: %s' % asked
+        for _ in range(2):
+            said = says('&volume_id=box', 1)
+            assert 'not cached' not in said and '1\n' in said, said
+        assert self.stat('attach_kept') == 1, 'cold'
+
     def test_replaced_by_rename(self):
         """Each database is cached, the last one, too, and no deleted one stays open but the one
         that is in use. That one keeps its own rows."""

@@ -24,10 +24,9 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from databases import Skipped, cached, plain  # noqa: E402
+from databases import EXTENSION, Skipped, cached, plain  # noqa: E402
 from entries import Entries  # noqa: E402
 
-EXTENSION = 'examples/sqlite-vfs/sqlite-cachemax.so'
 DONE = {'ok': 0, 'FAIL': 0, 'skip': 0}
 
 
@@ -664,16 +663,19 @@ class Tests(Entries):
         db.close()
         assert self.stat('attach_kept') == 1, 'cold after the kill'
 
-    def child_with(self, source, what, **env):
-        """What a child says that has such a library by LD_PRELOAD."""
+    @staticmethod
+    def env_with(source, **env):
+        """The environment of a program that has such a library by LD_PRELOAD."""
         library = os.path.abspath(os.path.basename(source) + '.so')
         subprocess.run(['cc', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', library, os.path.join(
             os.path.dirname(os.path.abspath(__file__)), source)], check=True)
-        env = dict(os.environ, **env,
-                   LD_PRELOAD=(os.environ.get('LD_PRELOAD', '') + ' ' + library).strip())
+        return dict(os.environ, **env,
+                    LD_PRELOAD=(os.environ.get('LD_PRELOAD', '') + ' ' + library).strip())
+
+    def child_with(self, source, what, **env):
         return subprocess.run([sys.executable, os.path.abspath(__file__), '--child', what,
                                self.build], stdout=subprocess.PIPE, text=True, check=False,
-                              timeout=60, env=env).stdout
+                              timeout=60, env=self.env_with(source, **env)).stdout
 
     def slow_child(self, what):
         """What a child says whose reads of slow.db wait while there is a file `hold`."""
