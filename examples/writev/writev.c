@@ -25,10 +25,14 @@
  * Read next: include/cachemax.h, "Zero copy"; ../event-loop, which does it in steps, for many
  * clients at once.
  */
+#ifndef _XOPEN_SOURCE
 #define _XOPEN_SOURCE 700 /* pread */
+#endif
 #include <cachemax.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -44,6 +48,17 @@ static int64_t origin_read(void *fd, uint64_t off, void *buf, size_t len)
     return n < 0 ? ORIGIN_FAILED : n;
 }
 
+/* Somebody may have made the output non-blocking: then a pipe that is full says so. Waits for its
+ * reader. */
+static int wait_for_reader(void)
+{
+    struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
+    while (poll(&out, 1, -1) < 0)
+        if (errno != EINTR)
+            return -1;
+    return 0;
+}
+
 /* The bytes written. If they are not all, errno says why. */
 static int64_t write_pieces(struct iovec *v, int n)
 {
@@ -52,6 +67,8 @@ static int64_t write_pieces(struct iovec *v, int n)
     while (n > 0) {
         ssize_t done = writev(STDOUT_FILENO, v, n);
         if (done < 0 && errno == EINTR)
+            continue;
+        if (done < 0 && errno == EAGAIN && wait_for_reader() == 0)
             continue;
         if (done < 0)
             break;
@@ -133,6 +150,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: writev FILE POOL > OUT; FILE must be readable\n");
         return 2;
     }
+    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error: the pool must be closed */
     e = cm_open(argv[2], NULL, &cache);
     if (e < 0)
         fprintf(stderr, "writev: %s: %s; going on without it\n", argv[2], cm_strerror(e));
