@@ -20,6 +20,9 @@
  *
  * Read next: docs/embedding.md, "From an event loop", and include/cachemax.h, "Requests".
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* liburing.h */
+#endif
 #include "job.h"
 
 #include <errno.h>

@@ -3,6 +3,9 @@
  * job.c - how one part of the file is read: pinned in the pool if it is cached whole, else by a
  * request, and from the origin alone if there is trouble with the cache.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* liburing.h */
+#endif
 #include "job.h"
 
 #include <errno.h>

@@ -2,6 +2,9 @@
  *
  * pool_missing.c - pool_missing.h on POSIX. Owns nothing.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* lstat */
+#endif
 #include "pool_missing.h"
 
 #include <errno.h>

@@ -6,6 +6,9 @@
  * A content stays attached until the server ends, also while no client is connected: its own writes
  * have changed its times, and at a new attach they would look like those of somebody else.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* asprintf, O_CLOEXEC */
+#endif
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-filter.h>
 /* Behind it: */

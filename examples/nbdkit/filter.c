@@ -14,6 +14,9 @@
  *
  * Read next: export.c, what an id and a validator are here; docs/embedding.md.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* dlinfo */
+#endif
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-filter.h>
 /* Behind it: */

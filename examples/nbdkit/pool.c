@@ -3,6 +3,9 @@
  * pool.c - owns the pool of an nbdkit server: looks at it before nbdkit forks, opens it after that,
  * makes checkpoints, and closes it.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* strdup */
+#endif
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-filter.h>
 /* Behind it: */

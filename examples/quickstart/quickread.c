@@ -17,6 +17,9 @@
  * If something takes longer than a few seconds, progress goes to stderr. Exit status: 0, 1 it
  * failed, 2 wrong usage.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* clock_gettime */
+#endif
 #include "quickread.h"
 
 #include <errno.h>

@@ -7,6 +7,9 @@
  * order of their names. So a sample is spread over the whole directory, and it is the same every
  * time. A file that cannot be opened is left out and counted. Used by quickread.c.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* strdup */
+#endif
 #include "quickread.h"
 
 #include <errno.h>

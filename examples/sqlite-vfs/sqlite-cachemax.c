@@ -26,6 +26,9 @@
  *
  * Read next: docs/sqlite.md, and docs/embedding.md, "Attach files".
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* O_CLOEXEC, F_OFD_GETLK */
+#endif
 #include <cachemax.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -4,6 +4,9 @@
  * only file of the front ends that waits for a condition with a deadline: tests/tree/check-tree.sh
  * looks.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* pthread_condattr_setclock */
+#endif
 #include "timed_wait.h"
 
 #define SECOND_NS 1000000000u
