@@ -10,9 +10,10 @@
  *     objects POOL info | clear | forget
  *
  * POOL is made if it is not there, with 64 MiB. The container is called "example". A key has up to
- * 255 bytes, a value less than 4 MiB here. Exit status 0; 1: there is no such object; 2: it went
- * wrong. Keys may be any bytes. Where they are shown, what a terminal would take for a command is
- * \xNN, as are bytes that are no UTF-8, and a backslash is two.
+ * 255 bytes, a value less than 4 MiB here. Exit status 0; 1: there is no such object, or the value
+ * of a put was not stored, and the old one is gone, too (a message says why); 2: it went wrong.
+ * Keys may be any bytes. Where they are shown, what a terminal would take for a command is \xNN, as
+ * are bytes that are no UTF-8, and a backslash is two.
  *
  * Read next: docs/objects.md.
  */

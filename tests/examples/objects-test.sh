@@ -54,6 +54,13 @@ done
 expect put-again 0 '' put small large
 same get-again small large
 expect none 1 '' "$program" pool get other
+# More than an eighth of the pool: it is not stored, and the old one is gone.
+"$cm" create little --size 4M -q
+"$program" little put k <small
+expect before 0 hello "$program" little get k
+head -c 3000000 /dev/zero >long
+expect not-stored 1 '^objects: .' sh -c '"$1" little put k <long' - "$program"
+expect gone 1 '' "$program" little get k
 expect list 0 '^large 300000$' "$program" pool list
 expect info 0 'buckets' "$program" pool info
 expect put-long-key 0 '' put "$key" small
