@@ -5,6 +5,7 @@
         server.files["/name"] = (content, etag)      # etag may be None
     server.files["/namede"] = ...                # /name for "Accept-Language: de"
         server.url + "/name", server.gets            # how often content was sent
+    server.sent, server.heads                    # so many bytes of it, and HEADs were answered
     server.odd = function(handler, content, etag, first, last)
                  # None, or (status, headers, data) in place of the usual answer to a GET. Without a
                  # Range first is None.
@@ -37,6 +38,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if odd:
             with server.lock:
                 server.gets += 1
+                server.sent += len(odd[2])
             self.say(*odd)
             return
         wanted = self.headers.get("If-Match")
@@ -57,9 +59,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         told = len(data) if with_content or server.head_size is None else server.head_size
         self.send_header("Content-Length", str(told))
         self.end_headers()
+        with server.lock:
+            server.gets += with_content
+            server.heads += not with_content
+            server.sent += len(data) * with_content
         if with_content:
-            with server.lock:
-                server.gets += 1
             if server.rate:
                 time.sleep(len(data) / server.rate)
             self.wfile.write(data)
@@ -90,7 +94,8 @@ class Listener(http.server.ThreadingHTTPServer):
 
 class Server:
     def __init__(self, delay=0, rate=0):
-        self.files, self.gets, self.delay, self.rate = {}, 0, delay, rate
+        self.files, self.delay, self.rate = {}, delay, rate
+        self.gets = self.heads = self.sent = 0
         self.odd, self.head_size, self.lock = None, None, threading.Lock()
 
     def __enter__(self):

@@ -321,6 +321,17 @@ class _Buffered(io.BufferedReader):
     """With what methods of fsspec want of a file."""
     mode = "rb"
 
+    def __init__(self, raw, buffer_size):
+        super().__init__(raw, buffer_size)
+        self.least = buffer_size
+
+    def read1(self, size=-1):
+        """io's own asks the raw file for `size` bytes alone if its buffer is empty. A reader of
+        text wants 8 KiB, and a request of the target for each would be slow."""
+        if 0 < size < self.least:
+            self.peek(1)  # fills the buffer if it is empty
+        return super().read1(size)
+
     @property
     def size(self):
         return self.raw.size
