@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # python-test.sh BUILD - examples/python: its wheels are built and installed without a network, the
-# README's commands, its program and cat.py run, then python-test.py, errors-test.py,
+# README's commands, its program and cat.py run, then python-test.py, file-test.py, errors-test.py,
 # version-test.py, fsspec-test.py, web-test.py and requests-test.py. Python is Debian's, because its
 # packages are used. The last line is "N passed, N failed, N skipped"; status 77 if nothing can run.
-# CM_CHECKS=REGEX picks checks of the six.
+# CM_CHECKS=REGEX picks checks of the seven.
 set -u
 : "${1:?usage: python-test.sh BUILD}"
 build=$(realpath "$1")
@@ -137,9 +137,9 @@ cat_says "cat.py: without a pool" "$work/none/pool" \
 
 # ---- Calls, fsspec ------------------------------------------------------------------------------
 
-for test in python errors version fsspec web requests; do
-  mkdir "$work/$test"
-  "$run" "$here/$test-test.py" "$work/$test" >"$work/out" 2>"$work/err"
+for test in python file errors version fsspec web requests; do
+  mkdir "$work/$test-test"
+  "$run" "$here/$test-test.py" "$work/$test-test" >"$work/out" 2>"$work/err"
   status=$?
   grep -E '^(ok|FAIL|skip) ' "$work/out"
   # shellcheck disable=SC2046 # three numbers

@@ -38,7 +38,10 @@ from ._error import AccessError, Error, ExistsError, NotFoundError  # noqa: F401
 from ._error import check as _check
 from ._origin import SIZE_UNKNOWN, _id_of_key, _name, _Object, _Path, _validator
 
-__all__ = ["open", "Cache", "File", "Error", "now", "version"]
+__all__ = ["open", "Cache", "File", "Error", "now", "version", "ADVISE_NORMAL",
+           "ADVISE_SEQUENTIAL", "ADVISE_NOREUSE", "ADVISE_KEEP"]
+ADVISE_NORMAL, ADVISE_SEQUENTIAL = lib.CM_ADVISE_NORMAL, lib.CM_ADVISE_SEQUENTIAL
+ADVISE_NOREUSE, ADVISE_KEEP = lib.CM_ADVISE_NOREUSE, lib.CM_ADVISE_KEEP
 POLICIES = {"auto": 0, "s3r": 1, "gclock": 2}
 SEALED = {0: False, 1: True, 2: "encrypted"}
 DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
@@ -786,6 +789,14 @@ class File(io.RawIOBase):
             self, lib.cm_warm, offset, SIZE_UNKNOWN if length is None else length, options,
             lib.cachemax_origin, handle, report), self._source.where)
         return dict(_fields(report), result=ffi.string(lib.cm_errname(rc)).decode())
+
+    def advise(self, advice):
+        """How the file will be read. It holds for all that have the file open, until the next
+        advice or until the last of them closes it. ADVISE_NORMAL. ADVISE_SEQUENTIAL: reads more of
+        the origin at once, at any offset (a quarter of read_size_max; in a small pool less).
+        ADVISE_NOREUSE: serves hits, but stores nothing. ADVISE_KEEP: what is stored from now on
+        counts as used often."""
+        self._call(lib.cm_file_advise, operator.index(advice))
 
     # ---- Changes of the origin ----
 
