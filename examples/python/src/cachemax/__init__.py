@@ -46,7 +46,7 @@ POLICIES = {"auto": 0, "s3r": 1, "gclock": 2}
 SEALED = {0: False, 1: True, 2: "encrypted"}
 DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
 NOTE_TRIES = 50  # of 10 ms: until the times of a file that was written are old enough (20 ms)
-PIECE = 1 << 20  # of reads up to the end of a file
+PIECE = 4 << 20  # of reads up to the end of a file
 BLOCK = 4096
 TRIES = 3  # of a read, if the file gets another version meanwhile and again has the wanted one
 ANY = 0  # all versions are right: the origin has only that of now
@@ -693,15 +693,21 @@ class File(io.RawIOBase):
             return n
         if n != lib.CM_EABSENT:
             return _check(n, self._source.where)
+        n, own = self._fill(version, offset, length, origin)
+        n = min(n, length)
+        if n > 0:
+            ffi.memmove(to, own, n)
+        return n
+
+    def _fill(self, version, offset, length, origin):
+        """(What the library says, the memory that the bytes are in)."""
         own, call = _memory("char[]", length), _Call(origin)
         handle, wanted = ffi.new_handle(call), ffi.new("uint64_t *", version)
         n = self._pool.run(self, lib.cm_read_through_version, offset, own, length, wanted,
                            lib.cachemax_origin, handle)
         if n == lib.CM_EMOVED and call.failed is None:
-            return n
-        n = call.result(n, self._source.where)
-        ffi.memmove(to, own, n)
-        return n
+            return n, own
+        return call.result(n, self._source.where), own
 
     def _read_beside(self, offset, to, length):
         """The origin alone, in whole blocks up to a known end, as the library asks for them."""

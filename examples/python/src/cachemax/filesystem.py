@@ -50,6 +50,7 @@ HOW = {"cache_type", "fill_cache", "size"}
 CACHES = ("CachingFileSystem", "GenericFileSystem", "DaskWorkerFileSystem")
 FEW = 100  # file systems in a list of one
 BUFFER = 64 << 10  # of a file, if its open names no block_size
+MOST = 4 << 20  # of one request of a target: for reads in a row, and in pools that are opened here
 _logger = logging.getLogger("cachemax")
 _pools, _lock = {}, threading.Lock()
 
@@ -152,7 +153,8 @@ def pool_of_process(path, create_size, key_file=None):
     with _lock:
         cache = _pools.get(path)
         if cache is None or cache.closed:
-            cache = _pools[path] = cachemax.open(path, create_size, key_file=key_file)
+            cache = _pools[path] = cachemax.open(path, create_size, key_file=key_file,
+                                                        read_size_max=MOST)
         return cache
 
 
@@ -278,8 +280,66 @@ class _Remote:
 
 
 class _RemoteFile(cachemax.File):
+    """Each read of the target is a request, so reads in a row grow: from the third miss on so much
+    is read ahead that it is twice what the row has had. What nobody has asked for yet waits here,
+    and not in the pool alone: there it would have been read once more than it was, and may be gone
+    before it is read."""
+    # Reads in a row, each where the last one ended: where that was, how many, how many bytes. And
+    # what is read ahead: (as of which _presented, from where, bytes, the memory) or None.
+    _row, _ahead = (0, 0, 0), None
+
     def _say_moved(self, other):
         pass  # _read() does
+
+    def readinto(self, buffer):
+        at = self._position
+        if at != self._row[0]:
+            self._row, self._ahead = (at, 0, 0), None
+        n = super().readinto(buffer)
+        end, reads, done = self._row
+        self._row = at + n, reads + 1, done + n
+        return n
+
+    def _with_ahead(self, offset, length):
+        end, reads, done = self._row
+        if offset != end or reads < 2:
+            return length
+        end = offset + min(MOST, 2 * done) + cachemax.BLOCK - 1
+        end = min(end - end % cachemax.BLOCK, self._source.length)
+        return max(length, end - offset)
+
+    def _fill(self, version, offset, length, origin):
+        seen, wanted = self._presented, self._with_ahead(offset, length)
+        if wanted > length:
+            try:
+                n, memory = super()._fill(version, offset, wanted, origin)
+                if n > length and seen[1] is origin and seen[2] == version:
+                    self._ahead = seen, offset, n, memory
+                return n, memory
+            except _Changed:
+                raise
+            except Exception:  # what was asked for may be read all the same
+                pass
+        return super()._fill(version, offset, length, origin)
+
+    def _take_ahead(self, offset, to, length):
+        """How many bytes were read ahead from there on, and are of the version that is read."""
+        ahead = self._ahead
+        if ahead is None or ahead[0] is not self._presented or os.getpid() != self._pool.pid:
+            return 0
+        self._usable()
+        _, first, count, memory = ahead
+        n = min(length, first + count - offset) if offset >= first else 0
+        if n <= 0:
+            return 0
+        cachemax.ffi.memmove(to, memory + (offset - first), n)
+        if offset + n == first + count:
+            self._ahead = None
+        return n
+
+    def invalidate(self, offset=0, length=None):
+        super().invalidate(offset, length)
+        self._ahead = None
 
     def _read_beside(self, offset, to, length):
         self._source.changed = True
@@ -289,7 +349,7 @@ class _RemoteFile(cachemax.File):
     def _read(self, offset, to, length):
         if not self._source.changed:
             try:
-                return super()._read(offset, to, length)
+                return self._take_ahead(offset, to, length) or super()._read(offset, to, length)
             except _Changed as e:
                 _logger.warning("%s; from here on it is read without the cache", e)
 
@@ -314,6 +374,7 @@ class _RemoteFile(cachemax.File):
                     self._cache.forget(self)
                 except (ValueError, cachemax.Error):
                     pass
+        self._ahead = None
         super().close()
 
 
