@@ -3,9 +3,10 @@
 python-test.sh runs it."""
 import io
 import random
+import threading
 
 import cachemax
-from checks import DIR, Skip, check, end, new_pool, raises
+from checks import DIR, Skip, check, end, in_threads, new_pool, raises
 from serve import Server
 
 try:
@@ -178,5 +179,144 @@ def reading_ahead_that_fails_fails_no_read():
         with case.fs.open(url) as file:
             assert pieces(file, 65536, 10) == TEXT[:10 * 65536]
             raises(Exception, lambda: file.read(65536))
+
+
+class Together(dict):
+    """The files of a server that answers only when `count` requests are there, from then on each.
+    `most`: so many were there at the same time."""
+
+    def __init__(self, files, count):
+        super().__init__(files)
+        self.count, self.here, self.most, self.changed = count, 0, 0, threading.Condition()
+
+    def get(self, name, default):
+        with self.changed:
+            self.here += 1
+            self.most = max(self.most, self.here)
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.most >= self.count, 20)
+            self.here -= 1
+        return super().get(name, default)
+
+
+def ranges(content, count, length):
+    starts = [i * (len(content) // count) for i in range(count)]
+    ends = [start + length for start in starts]
+    return starts, ends, [content[start:end] for start, end in zip(starts, ends)]
+
+
+@check
+def ranges_of_a_file_open_it_once():
+    content = random.randbytes(8 * MIB)
+    starts, ends, wanted = ranges(content, 50, 4096)
+    with Case() as case:
+        one, two = case.file("one", content), case.file("two", content[::-1])
+
+        def read():
+            assert case.fs.cat_ranges([one] * 50, starts, ends) == wanted
+        gets, heads, sent = case.asked(read)
+        # One more HEAD is for the close: has it changed meanwhile?
+        assert (gets, heads) == (50, 2) and sent <= 51 * 2 * 4096, (gets, heads, sent)
+        assert case.asked(read) == (0, 1, 0)
+        # One end for all, and all that cat_file understands.
+        for start, end in (None, None), (5, None), (-10, None), (-10, -5), (0, -5), (7, 7), (
+                len(content) + 5, None), (8000000, len(content) + 5):
+            assert case.fs.cat_ranges([one, two], start, end) == [
+                content[start:end], content[::-1][start:end]], (start, end)
+        raises(ValueError, lambda: case.fs.cat_ranges([one], [1, 2], [3, 4]))
+        raises(TypeError, lambda: case.fs.cat_ranges(one, 1, 2))
+        raises(NotImplementedError, lambda: case.fs.cat_ranges([one], 1, 2, max_gap=1))
+        assert case.fs.cat_ranges([], [], []) == []
+
+
+@check
+def ranges_and_files_are_read_at_the_same_time():
+    content = random.randbytes(8 * MIB)
+    with Case() as case:
+        url = case.file("together", content)
+        # The first read shows whether the server knows ranges.
+        starts, ends, wanted = ranges(content, 50, 4096)
+        with case.fs.open(url) as file:
+            file.raw.pread(0, 1)
+            case.server.files = Together(case.server.files, 8)
+            in_threads(8, lambda i: file.raw.pread(starts[i + 1], 4096))
+            assert case.server.files.most >= 8
+        case.server.files = Together({}, 8)
+        urls = [case.file("f%d" % i, content[i * 5000:i * 5000 + 9000]) for i in range(40)]
+        got = case.fs.cat(urls)
+        assert got == {url: content[i * 5000:i * 5000 + 9000] for i, url in enumerate(urls)}
+        assert case.server.files.most >= 8
+        case.server.files = Together(case.server.files, 8)
+        assert case.fs.cat_ranges(urls, 7, 9) == [
+            content[i * 5000 + 7:i * 5000 + 9] for i in range(40)]
+        assert case.server.files.most >= 8
+        assert case.fs.cat(urls[0]) == content[:9000]
+        assert case.fs.cat(urls[:1]) == {urls[0]: content[:9000]}
+
+
+@check
+def a_server_without_ranges_sends_one_answer_at_a_time():
+    content = random.randbytes(MIB)
+    here, most, changed = [0], [0], threading.Condition()
+
+    def whole(handler, content, etag, first, last):
+        with changed:
+            here[0] += 1
+            most[0] = max(most[0], here[0])
+            changed.notify_all()
+            changed.wait_for(lambda: here[0] > 1, 0.05)
+            here[0] -= 1
+        return 200, {"ETag": etag}, content
+    starts, ends, wanted = ranges(content, 20, 4096)
+    with Case() as case:
+        url = case.file("whole", content)
+        case.server.odd = whole
+        assert case.fs.cat_ranges([url] * 20, starts, ends) == wanted and most[0] == 1
+
+
+@check
+def a_target_that_is_not_asynchronous_has_one_read_at_a_time():
+    class Store(fsspec.AbstractFileSystem):
+        cachable = False
+        content = {"x%d" % i: b"%03d" % i * 30000 for i in range(5)}
+        opened, threads = [], set()
+
+        def info(self, path, **kwargs):
+            self.threads.add(threading.get_ident())
+            return {"name": path, "size": len(self.content[path]), "type": "file", "ETag": '"1"'}
+
+        def _open(self, path, mode="rb", **kwargs):
+            self.threads.add(threading.get_ident())
+            self.opened.append(path)
+            return io.BytesIO(self.content[path])
+    with Case() as case:
+        store = Store()
+        fs = fsspec.filesystem("cachemax", pool=case.cache, fs=store, skip_instance_cache=True)
+        assert fs.cat_ranges(["x1"] * 9 + ["x2"], list(range(0, 90000, 9000)), 81500) == [
+            store.content["x1"][i:81500] for i in range(0, 81000, 9000)] + [
+            store.content["x2"][81000:81500]]
+        assert store.opened == ["x1", "x2"]
+        assert fs.cat(sorted(store.content)) == store.content and len(store.threads) == 1
+
+
+@check
+def errors_of_several_reads():
+    with Case() as case:
+        good, weak, missing = case.file("good"), case.file("weak"), case.server.url + "/missing"
+        case.server.files["/weak"] = TEXT, 'W/"1"'  # it is not cached
+        fs = case.fs
+        assert fs.cat([good, weak]) == {good: TEXT, weak: TEXT}
+        raises(FileNotFoundError, lambda: fs.cat(missing))
+        raises(FileNotFoundError, lambda: fs.cat([good, missing]))
+        assert fs.cat([good, missing], on_error="omit") == {good: TEXT}
+        got = fs.cat([good, missing], on_error="return")
+        assert got.pop(good) == TEXT and isinstance(got.pop(missing), FileNotFoundError) and not got
+        paths = [good, missing, weak, missing]
+        got = fs.cat_ranges(paths, 1, [5, 6, 7, 8])
+        assert got[::2] == [TEXT[1:5], TEXT[1:7]], got
+        assert all(isinstance(e, FileNotFoundError) for e in got[1::2]), got
+        raises(FileNotFoundError, lambda: fs.cat_ranges(paths, 1, 5, on_error="raise"))
+        # Options that may choose what is read: without the cache.
+        assert fs.cat_ranges([good], 1, 5, headers={"X-Some": "x"}) == [TEXT[1:5]]
 
 end()

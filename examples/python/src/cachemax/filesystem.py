@@ -29,6 +29,7 @@ import logging
 import os
 import threading
 import time
+from contextlib import closing
 
 import fsspec
 from fsspec.archive import AbstractArchiveFileSystem
@@ -38,7 +39,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import stringify_path, update_storage_options
 
 import cachemax
-from . import _web
+from . import _several, _web
 
 STRONG = ("VersionId", "version_id", "generation", "ETag", "etag", "md5Hash", "md5", "Content-MD5",
           "content_md5", "sha256", "sha1", "crc32c", "Digest")
@@ -51,6 +52,8 @@ CACHES = ("CachingFileSystem", "GenericFileSystem", "DaskWorkerFileSystem")
 FEW = 100  # file systems in a list of one
 BUFFER = 64 << 10  # of a file, if its open names no block_size
 MOST = 4 << 20  # of one request of a target: for reads in a row, and in pools that are opened here
+THREADS = 32  # of one call that reads several files, or several parts of one
+HANDLES = 8  # of one file of a target: it may make a request for the open of each
 _logger = logging.getLogger("cachemax")
 _pools, _lock = {}, threading.Lock()
 
@@ -133,6 +136,12 @@ def _cache_of(fs):
     return next((kind for kind in CACHES if kind in kinds), None)
 
 
+def _at_once(fs):
+    """May it be called by several threads? fsspec says so of those that are asynchronous. Others
+    may have one connection, with one answer at a time."""
+    return all(getattr(layer, "async_impl", False) for layer, _ in _layers(fs))
+
+
 def _is_in_archive(fs):
     """Members of an archive have the times that somebody gave them. An archive that was built again
     may have the same ones for other content."""
@@ -184,14 +193,16 @@ def _inner(fs, path):
 
 
 class _Remote:
-    """A file of a target as origin. It is opened at the first read that misses."""
+    """A file of a target as origin. It is opened at the first read that misses, and for reads at
+    the same time once more."""
     may_end_early = True  # as the target's own file may, when it has changed
     has_one_version = False
 
     def __init__(self, fs, path, proof):
         self.fs, self.where, self.proof_of = fs, path, proof
-        self.file, self.lock, self.etag, self.length = None, threading.Lock(), None, None
-        self.state, self.changed = None, False
+        self.handles = _several.Handles()
+        self.lock, self.etag, self.length = threading.Lock(), None, None
+        self.state, self.changed, self.has_ranges = None, False, True
         self.id = cachemax._id_of_key(repr((path, _identity_of(fs))))
         self.web, self.url = _inner(fs, path)
         layers = _layers(self.web) if proof is proof_of else [(self.web, path)]
@@ -217,9 +228,11 @@ class _Remote:
         if state[1] == 0:  # an empty file needs no cache
             raise _Unproven("%r: size 0, as some servers say of any file" % self.where)
         with self.lock:
-            if state != self.state:
-                self.close()  # it may read the old version
+            is_new = state != self.state
             self.state, self.length, self.etag = state, state[1], info.get("ETag")
+            if is_new:  # and what is opened from here on is of that
+                self.has_ranges = True
+                self.close()
         return (self.id, cachemax._validator(state[0], self.length, taken_at, racy),
                 functools.partial(self.into, state=state))
 
@@ -229,25 +242,32 @@ class _Remote:
                              self.etag if _is_strong(self.etag) else None)
         return self.fs.open(self.where, "rb", cache_type="none")
 
+    def handles_at_once(self, file):
+        """A server that knows no ranges would send the whole file to each."""
+        if isinstance(file, _web.File):
+            return THREADS if file.ranges and file.whole is None else 1
+        return HANDLES if _at_once(self.fs) else 1
+
     def read(self, offset, memory):
         """(How many bytes, is it proven that they are of the version that the info told)."""
+        return self.handles.run(self.open, self.handles_at_once, self.read_with, offset, memory)
+
+    def read_with(self, file, offset, memory):
         done, all_proven = 0, True
-        with self.lock:
-            if self.file is None:
-                self.file = self.open()
-            while done < len(memory):
-                data, proven = self.part(offset + done, len(memory) - done)
-                if not data:
-                    return done, all_proven and proven
-                memory[done:done + len(data)] = data
-                done, all_proven = done + len(data), all_proven and proven
+        while done < len(memory):
+            data, proven = self.part(file, offset + done, len(memory) - done)
+            if not data:
+                return done, all_proven and proven
+            memory[done:done + len(data)] = data
+            done, all_proven = done + len(data), all_proven and proven
         return done, all_proven
 
-    def part(self, first, count):
-        if isinstance(self.file, _web.File):
-            return self.file.part(first, count, strict=not self.changed)
-        self.file.seek(first)
-        data = self.file.read(count)
+    def part(self, file, first, count):
+        if isinstance(file, _web.File):
+            file.ranges = self.has_ranges
+            return file.part(first, count, strict=not self.changed)
+        file.seek(first)
+        data = file.read(count)
         if len(data) > count:
             raise OSError(errno.EIO, "the target has returned %d bytes in place of %d" % (
                 len(data), count), self.where)
@@ -258,7 +278,7 @@ class _Remote:
         try:
             done, proven = self.read(offset, memory)
         except _web.Unclear as e:
-            self.changed = True
+            self.changed, self.has_ranges = True, False
             raise _Changed(str(e)) from e
         if not proven:
             try:
@@ -274,9 +294,7 @@ class _Remote:
         return self.length
 
     def close(self):
-        file, self.file = self.file, None
-        if file is not None:
-            file.close()
+        self.handles.close()
 
 
 class _RemoteFile(cachemax.File):
@@ -365,7 +383,7 @@ class _RemoteFile(cachemax.File):
             raise OSError(errno.EIO, str(e)) from e
 
     def close(self):
-        if not self.closed and self._source.file is not None:
+        if not self.closed and self._source.handles.used:
             try:
                 self.revalidate()
             except Exception as e:  # of the target, or the cache was closed before
@@ -464,13 +482,10 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
 
     def _open(self, path, mode="rb", block_size=None, autocommit=True, cache_options=None,
               **kwargs):
-        if mode == "rb" and self.cache is not None and HOW.issuperset(kwargs):
-            try:
-                return _Buffered(self._attach(path), block_size or BUFFER)
-            except _Unproven as e:
-                _logger.info("%s: it is read without the cache", e)
-            except (cachemax.Error, ValueError) as e:
-                _logger.warning("%s; %r is read without the cache", e, path)
+        if mode == "rb":
+            file = self._open_cached(path, block_size, kwargs)
+            if file is not None:
+                return file
         if block_size is not None:
             kwargs["block_size"] = block_size
         if cache_options is not None:
@@ -478,6 +493,17 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
         if not autocommit:  # the caller puts it into the transaction
             return self.fs._open(path, mode, autocommit=False, **kwargs)
         return self.fs.open(path, mode, **kwargs)
+
+    def _open_cached(self, path, block_size, options):
+        """None: it must be read without the cache."""
+        if self.cache is not None and HOW.issuperset(options):
+            try:
+                return _Buffered(self._attach(path), block_size or BUFFER)
+            except _Unproven as e:
+                _logger.info("%s: it is read without the cache", e)
+            except (cachemax.Error, ValueError) as e:
+                _logger.warning("%s; %r is read without the cache", e, path)
+        return None
 
     def cat_file(self, path, start=None, end=None, **kwargs):
         try:
@@ -487,6 +513,66 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
                 return super().cat_file(path, **kwargs)[start:end]
         data = self.fs.cat_file(self._strip_protocol(path), start=start, end=end, **kwargs)
         return data if len(data) <= end - start else data[start:end]  # all: it knows no ranges
+
+    def cat(self, path, recursive=False, on_error="raise", **kwargs):
+        paths = self.expand_path(path, recursive=recursive)
+        if len(paths) == 1 and not isinstance(path, list) and (
+                paths[0] == self._strip_protocol(path)):
+            return self.cat_file(paths[0], **kwargs)
+        out = {}
+        with closing(_several.each(lambda path: self.cat_file(path, **kwargs), paths,
+                                   self._threads())) as results:
+            for path, (data, failed) in zip(paths, results):
+                if failed is not None and on_error == "raise":
+                    raise failed
+                if failed is None or on_error == "return":
+                    out[path] = data if failed is None else failed
+        return out
+
+    def cat_ranges(self, paths, starts, ends, max_gap=None, on_error="return", **kwargs):
+        """As fsspec's, but each file is opened once."""
+        if max_gap is not None:
+            raise NotImplementedError
+        if not isinstance(paths, list):
+            raise TypeError("paths must be a list")
+        starts = starts if isinstance(starts, list) else [starts] * len(paths)
+        ends = ends if isinstance(ends, list) else [ends] * len(paths)
+        if not len(paths) == len(starts) == len(ends):
+            raise ValueError("paths, starts and ends must have the same length")
+        kwargs.pop("batch_size", None)  # of asynchronous ones
+        paths, files = [self._strip_protocol(path) for path in paths], {}
+        for path in paths:
+            if path not in files:
+                files[path] = _several.Shared(functools.partial(
+                    self._open_cached, path, None, kwargs))
+            files[path].readers += 1
+
+        def part(wanted):
+            return files[wanted[0]].read(self._range, *wanted, kwargs)
+        out = []
+        try:
+            with closing(_several.each(part, list(zip(paths, starts, ends)),
+                                       self._threads())) as results:
+                for data, failed in results:
+                    if failed is not None and on_error != "return":
+                        raise failed
+                    out.append(data if failed is None else failed)
+        finally:
+            for file in files.values():  # if not all was read
+                file.close()
+        return out
+
+    def _range(self, file, path, start, end, options):
+        if file is not None:
+            size = file.size
+            first = max(0, size + start) if (start or 0) < 0 else start or 0
+            length = (size if end is None else end if end >= 0 else size + end) - first
+            if length >= 0:
+                return file.raw.pread(first, length) if length else b""
+        return self.cat_file(path, start, end, **options)
+
+    def _threads(self):
+        return THREADS if _at_once(self.fs) else 1
 
     def _attach(self, path):
         if isinstance(self.fs, LocalFileSystem):
