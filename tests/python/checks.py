@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """checks.py - what the tests of the Python package have in common. A test's first argument is a
 directory for pools and files. CM_CHECKS=REGEX picks checks."""
+import logging
 import os
 import random
 import re
@@ -20,6 +21,22 @@ pools = []
 
 class Skip(Exception):
     pass
+
+
+class Said(logging.Handler):
+    """Collects warnings of the package in a list."""
+
+    def __enter__(self):
+        self.lines = []
+        logging.getLogger("cachemax").addHandler(self)
+        return self.lines
+
+    def __exit__(self, *exception):
+        logging.getLogger("cachemax").removeHandler(self)
+
+    def emit(self, record):
+        if record.levelno >= logging.WARNING:
+            self.lines.append(record.getMessage())
 
 
 def check(function):

@@ -3,7 +3,6 @@
 import datetime
 import hashlib
 import io
-import logging
 import os
 import random
 import subprocess
@@ -12,7 +11,7 @@ import tarfile
 import time
 
 import cachemax
-from checks import DIR, Skip, check, end, in_threads, new_file, new_pool, old, raises
+from checks import DIR, Said, Skip, check, end, in_threads, new_file, new_pool, old, raises
 from serve import Server
 
 try:
@@ -50,22 +49,6 @@ def store_class():
             self.opens += 1
             return io.BytesIO(self.content[path])
     return Store
-
-
-class Said(logging.Handler):
-    """Collects warnings of the package in a list."""
-
-    def __enter__(self):
-        self.lines = []
-        logging.getLogger("cachemax").addHandler(self)
-        return self.lines
-
-    def __exit__(self, *exception):
-        logging.getLogger("cachemax").removeHandler(self)
-
-    def emit(self, record):
-        if record.levelno >= logging.WARNING:
-            self.lines.append(record.getMessage())
 
 
 def over(fs, cache, **options):

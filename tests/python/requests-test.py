@@ -6,7 +6,7 @@ import random
 import threading
 
 import cachemax
-from checks import DIR, Skip, check, end, in_threads, new_pool, raises
+from checks import DIR, Said, Skip, check, child, end, in_threads, new_pool, raises
 from serve import Server
 
 try:
@@ -318,5 +318,90 @@ def errors_of_several_reads():
         raises(FileNotFoundError, lambda: fs.cat_ranges(paths, 1, 5, on_error="raise"))
         # Options that may choose what is read: without the cache.
         assert fs.cat_ranges([good], 1, 5, headers={"X-Some": "x"}) == [TEXT[1:5]]
+
+
+PROGRAM = """
+import fsspec, ssl, sys
+pool, url = sys.argv[1:]
+for kind in "", "any server", "own proof, name", "own proof":
+    context = ssl.create_default_context()
+    if kind == "any server":
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    options = {"proof": lambda info: (b"mine", False)} if "proof" in kind else {}
+    options.update({"identity": "me"} if "name" in kind else {})
+    fs = fsspec.filesystem("cachemax", pool=pool, create_size=16 << 20, target_protocol="http",
+                           target_options={"ssl": context}, **options)
+    with fs.open(url) as file:
+        print(kind, file.raw.cached() > 0)
+        file.read()
+"""
+
+
+@check
+def options_that_are_a_TLS_context_are_no_other_target():
+    with Case() as case:
+        url = case.file("tls")
+        # A proof of one's own need not tell contents for several clients apart.
+        for turn in False, True:
+            said = child(PROGRAM, DIR + "/tls", url)
+            assert said.stdout.splitlines() == [
+                " %s" % turn, "any server %s" % turn, "own proof, name %s" % turn,
+                "own proof False"], said
+            assert said.stderr.count("SSLContext") == said.stderr.count("identity=") == 1, said
+
+
+@check
+def options_that_are_objects_have_a_name_or_are_alone():
+    class Credentials:
+        def __repr__(self):
+            return "<Credentials at 0x7f0000000000>"  # another one may have lain there
+
+    class Store(fsspec.AbstractFileSystem):
+        protocol, opened, content = "store", [], {}
+
+        def __init__(self, credentials, host="h", more=None):
+            super().__init__()
+            self.key = credentials, host
+
+        def info(self, path, **kwargs):
+            return {"name": path, "size": 9000, "type": "file", "ETag": '"1"'}
+
+        def _open(self, path, mode="rb", **kwargs):
+            self.opened.append(self.key)
+            return io.BytesIO(self.content[self.key])
+    with Case() as case, Said() as said:
+        def read(fs, **options):
+            """Was it warm?"""
+            over = fsspec.filesystem("cachemax", pool=case.cache, fs=fs, skip_instance_cache=True,
+                                     **options)
+            for _ in range(2):
+                opened = len(Store.opened)
+                assert over.cat_file("x") == Store.content[fs.key]
+                assert len(Store.opened) <= opened + (_ == 0)
+            return len(Store.opened) == before
+        stores = [Store(Credentials(), host, skip_instance_cache=True)
+                  for host in ("h", "h", "other")]
+        for i, store in enumerate(stores):
+            Store.content[store.key] = b"%09d" % i * 1000
+        before = 0
+        assert not any(read(store) for store in stores)
+        assert len(said) == 1 and "identity=NAME" in said[0], said
+        # A name stands for the object alone, and not for the host.
+        names = "one", "two", "one"
+        for warm in False, True:
+            for store, name in zip(stores, names):
+                before = len(Store.opened)
+                assert read(store, identity=name) == warm
+        assert len(said) == 1
+        named = Store(host="h", credentials=1, more=[{"in": Credentials()}],
+                      skip_instance_cache=True)
+        Store.content[named.key] = b"y" * 9000
+        before = len(Store.opened)
+        assert not read(named) and len(said) == 2 and "'more'" in said[1], said
+        before = len(Store.opened)
+        assert not read(named, identity="one")
+        before = len(Store.opened)
+        assert read(named, identity="one")
+        raises(TypeError, lambda: read(named, identity=1))
 
 end()

@@ -40,6 +40,7 @@ from fsspec.utils import stringify_path, update_storage_options
 
 import cachemax
 from . import _several, _web
+from ._identity import Identity
 
 STRONG = ("VersionId", "version_id", "generation", "ETag", "etag", "md5Hash", "md5", "Content-MD5",
           "content_md5", "sha256", "sha1", "crc32c", "Digest")
@@ -56,6 +57,7 @@ THREADS = 32  # of one call that reads several files, or several parts of one
 HANDLES = 8  # of one file of a target: it may make a request for the open of each
 _logger = logging.getLogger("cachemax")
 _pools, _lock = {}, threading.Lock()
+_said = set()  # what was warned of
 
 
 def _in_child():
@@ -175,16 +177,6 @@ class _Changed(Exception):
     """The bytes may be of another version than the one that is cached: they are not stored."""
 
 
-def _identity_of(fs):
-    """Other hosts and users are other objects. (The path does not always name the host.) So are
-    those of a file system over another one (dirfs), wherever that lies in memory."""
-    if not isinstance(fs, fsspec.AbstractFileSystem):
-        return fs  # another argument
-    return (type(fs).__name__, fs.protocol,
-            [_identity_of(value) for value in getattr(fs, "storage_args", ())],
-            [(name, _identity_of(fs.storage_options[name])) for name in sorted(fs.storage_options)])
-
-
 def _inner(fs, path):
     """What a directory (dirfs) is of, and the path there."""
     while type(fs) is DirFileSystem:
@@ -198,12 +190,12 @@ class _Remote:
     may_end_early = True  # as the target's own file may, when it has changed
     has_one_version = False
 
-    def __init__(self, fs, path, proof):
+    def __init__(self, fs, path, proof, identity):
         self.fs, self.where, self.proof_of = fs, path, proof
         self.handles = _several.Handles()
         self.lock, self.etag, self.length = threading.Lock(), None, None
         self.state, self.changed, self.has_ranges = None, False, True
-        self.id = cachemax._id_of_key(repr((path, _identity_of(fs))))
+        self.id = cachemax._id_of_key(repr((path, identity.of(fs))))
         self.web, self.url = _inner(fs, path)
         layers = _layers(self.web) if proof is proof_of else [(self.web, path)]
         if any(_web.is_web(layer) for layer, _ in layers) and not _web.is_own(self.web):
@@ -421,13 +413,15 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
     does not exist. `key_file`: the file with the key of a sealed pool. The target: that of the URL
     (cachemax://https://host/file, or cachemax::https://host/file), or `fs`, or `target_protocol`;
     and `target_options`. `proof`: a function of your own in place of proof_of, for a target that
-    says too little or never changes. `url_options`: what fsspec found of the target in the URL.
+    says too little or never changes. `identity`: a name for those options of the target that are
+    objects, as credentials. `url_options`: what fsspec found of the target in the URL.
     """
     protocol = "cachemax"
     root_marker = ""
 
     def __init__(self, pool=None, create_size=None, target_protocol=None, target_options=None,
-                 fs=None, fo=None, proof=proof_of, key_file=None, url_options=None, **kwargs):
+                 fs=None, fo=None, proof=proof_of, key_file=None, identity=None, url_options=None,
+                 **kwargs):
         super().__init__(**kwargs)
         if pool is None or (fs is None and target_protocol is None):
             raise ValueError('a pool and a target are needed, as in fsspec.open("cachemax://https:'
@@ -438,6 +432,9 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
         if proof is proof_of and _is_in_archive(self.fs):
             proof = _proof_without_times
         self.fo, self.proof_of, self.cache = fo, proof, pool
+        if not isinstance(identity, (str, type(None))):
+            raise TypeError("identity %r: it must be a str" % (identity,))
+        self.identity = Identity(identity, proof in (proof_of, _proof_without_times))
         other = _cache_of(self.fs)
         if other is not None:
             self.cache = None
@@ -449,7 +446,20 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
                 self.cache = pool_of_process(pool, create_size, key_file)
             except cachemax.Error as e:
                 _logger.warning("%s; files are read without the cache", e)
+        if self.cache is not None and not isinstance(self.fs, LocalFileSystem):
+            self._say_nameless()
         self._strip_protocol = self._target_path  # each target has its own names
+
+    def _say_nameless(self):
+        objects = []
+        self.identity.of(self.fs, objects)
+        for option, value in objects:
+            what = type(self.fs).__name__, option, type(value).__name__
+            if what not in _said:
+                _said.add(what)
+                _logger.warning("%s: its option %r is an object (%s) that says nothing of what it "
+                                "stands for, so other file systems and processes do not find what "
+                                "is cached of this one; identity=NAME gives it a name", *what)
 
     @classmethod
     def _get_kwargs_from_urls(cls, path):
@@ -577,7 +587,7 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
     def _attach(self, path):
         if isinstance(self.fs, LocalFileSystem):
             return self.cache.file(path)
-        return _RemoteFile(self.cache, _Remote(self.fs, path, self.proof_of))
+        return _RemoteFile(self.cache, _Remote(self.fs, path, self.proof_of, self.identity))
 
     @property
     def transaction(self):
