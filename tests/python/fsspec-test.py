@@ -11,7 +11,7 @@ import tarfile
 import time
 
 import cachemax
-from checks import DIR, Said, Skip, check, end, in_threads, new_file, new_pool, old, raises
+from checks import DIR, Said, Skip, check, child, end, in_threads, new_file, new_pool, old, raises
 from serve import Server
 
 try:
@@ -797,5 +797,46 @@ sys.exit("child: %d" % status if status else 0)
     said = subprocess.run([sys.executable, "-c", program, DIR + "/forked", DIR + "/forked.data"],
                           capture_output=True, text=True, timeout=120)
     assert said.returncode == 0, said.stderr
+
+
+@check
+def fsspec_a_child_of_fork_says_nothing_of_its_parents_files():
+    needs_fsspec()
+    program = """
+import fsspec, os, sys
+fs = fsspec.filesystem("cachemax", pool=sys.argv[1], create_size=16 << 20, target_protocol="http")
+dropped, closed = fs.open(sys.argv[2]), fs.open(sys.argv[2])
+assert dropped.read(10) == closed.read(10) != b""
+pid = os.fork()
+if pid == 0:
+    dropped = None
+    closed.close()
+    os._exit(7)
+sys.exit(os.waitpid(pid, 0)[1] != 7 << 8)
+"""
+    with Server() as server:
+        server.files["/data"] = random.randbytes(300000), '"1"'
+        said = child(program, DIR + "/files-of-parent", server.url + "/data")
+        assert (said.returncode, said.stderr) == (0, ""), said.stderr
+
+
+@check
+def fsspec_forgotten_is_said_of_what_was_forgotten():
+    needs_fsspec()
+    with Server() as server:
+        server.files["/data"] = random.randbytes(300000), '"1"'
+
+        def said_by(fails):
+            with new_pool() as cache, Said() as said:
+                file = over_http(cache).open(server.url + "/data")
+                file.read(10)
+                file.raw.revalidate = lambda: cachemax._check(cachemax.lib.CM_EIO, "asked")
+                if fails:
+                    cache.forget = lambda which: cachemax._check(cachemax.lib.CM_EIO, "forget")
+                file.close()
+                return said
+        for fails, text in (False, "what is cached of it is forgotten"), (True, "could not be"):
+            said = said_by(fails)
+            assert len(said) == 1 and text in said[0] and "asked" in said[0], said
 
 end()

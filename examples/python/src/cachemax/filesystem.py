@@ -375,17 +375,22 @@ class _RemoteFile(cachemax.File):
             raise OSError(errno.EIO, str(e)) from e
 
     def close(self):
-        if not self.closed and self._source.handles.used:
+        is_child = os.getpid() != self._pool.pid  # it has stored nothing
+        if not self.closed and self._source.handles.used and not is_child:
             try:
                 self.revalidate()
             except Exception as e:  # of the target, or the cache was closed before
-                _logger.warning("%r: %s; what is cached of it is forgotten", self._source.where, e)
-                try:
-                    self._cache.forget(self)
-                except (ValueError, cachemax.Error):
-                    pass
+                self._forget(e)
         self._ahead = None
         super().close()
+
+    def _forget(self, why):
+        try:
+            self._cache.forget(self)
+            what = "is forgotten"
+        except (ValueError, cachemax.Error) as e:
+            what = "could not be forgotten (%s)" % e
+        _logger.warning("%r: %s; what is cached of it %s", self._source.where, why, what)
 
 
 class _Buffered(io.BufferedReader):
