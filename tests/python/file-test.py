@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """file-test.py DIR - more of cachemax.File. python-test.sh runs it."""
+import errno
 import random
 
 import cachemax
-from checks import BLOCK, check, end, new_pool, raises
+from checks import BLOCK, check, end, new_file, new_pool, raises
 
 MIB = 1 << 20
 
@@ -44,5 +45,38 @@ def advice():
         raises(TypeError, lambda: file.advise("sequential"))
         file.close()
         raises(ValueError, lambda: file.advise(cachemax.ADVISE_NORMAL))
+
+
+@check
+def positions_as_of_a_file_of_the_system():
+    path, content = new_file(10000)
+    read = Recorder(10000)
+    with new_pool() as cache, open(path, "rb", buffering=0) as plain:
+        known = cache.object("known", read, size=10000)
+        unknown = cache.object("unknown", read)
+        for file in cache.file(path), known, unknown:
+            for offset in 0, 5, 10000, 20000, True, type("I", (), {"__index__": lambda i: 77})():
+                assert file.seek(offset) == plain.seek(offset) == file.tell()
+            for offset, kind in (("a", TypeError), (1.5, TypeError), (None, TypeError),
+                                 (1 << 63, OverflowError), (1 << 64, OverflowError),
+                                 (-1 << 63, OSError), (-(1 << 63) - 1, OverflowError),
+                                 (-1, OSError)):
+                for one in file, plain:
+                    assert type(raises(kind, lambda: one.seek(offset))) is kind, offset
+            for one in file, plain:
+                one.seek(77)
+                assert raises(OSError, lambda: one.seek(-78, 1)).errno == errno.EINVAL
+                raises(OSError, lambda: one.seek((1 << 63) - 1, 1))
+                assert one.tell() == 77
+        # At or behind a known size there is nothing, wherever.
+        for file in cache.file(path), known:
+            for offset in 10000, 10001, 1 << 40, (1 << 63) - 4, (1 << 63) - 1:
+                file.seek(offset)
+                assert file.read(10) == file.read() == file.pread(offset, 10) == b""
+                assert file.readinto(bytearray(7)) == 0 and file.tell() == offset
+            raises(OverflowError, lambda: file.pread(1 << 63, 10))  # as os.pread()
+            file.seek(-5, 2)
+            assert file.read(10) == (content if file is not known else read.content)[-5:]
+        raises(cachemax.Error, lambda: unknown.pread((1 << 63) - 4, 10), "CM_ERANGE")
 
 end()

@@ -48,6 +48,7 @@ DURABILITIES = {1: "volatile", 2: "pagecache", 3: "dax", 4: "checkpoint"}
 NOTE_TRIES = 50  # of 10 ms: until the times of a file that was written are old enough (20 ms)
 PIECE = 4 << 20  # of reads up to the end of a file
 BLOCK = 4096
+LAST = (1 << 63) - 1  # where a read may end at most
 TRIES = 3  # of a read, if the file gets another version meanwhile and again has the wanted one
 ANY = 0  # all versions are right: the origin has only that of now
 BRACKET = "a bracket is open (File.abort() ends those whose owner is gone)"
@@ -635,6 +636,9 @@ class File(io.RawIOBase):
 
     def seek(self, offset, whence=os.SEEK_SET):
         self._usable()
+        offset = operator.index(offset)
+        if not -LAST - 1 <= offset <= LAST:
+            raise OverflowError("a position of more than 63 bits")
         if whence == os.SEEK_CUR:
             offset += self._position
         elif whence == os.SEEK_END:
@@ -646,6 +650,8 @@ class File(io.RawIOBase):
             raise ValueError("whence must be 0, 1 or 2")
         if offset < 0:
             raise OSError(errno.EINVAL, "a negative position")
+        if offset > LAST:
+            raise OSError(errno.EOVERFLOW, "a position of more than 63 bits")
         self._position = offset
         return offset
 
@@ -748,9 +754,13 @@ class File(io.RawIOBase):
         """Bytes from `offset` on, fewer than `length` only at the end. Moves no position."""
         if length < 0 or offset < 0:
             raise ValueError("a negative length" if length < 0 else "a negative offset")
+        if offset > LAST:
+            raise OverflowError("an offset of more than 63 bits")
         size, done, n = self.size, 0, 1
         if size is not None:
-            length = max(0, min(length, size - offset))
+            if offset >= size:
+                return b""
+            length = min(length, size - offset)
         memory = _memory("char[]", length)
         while n and (done < length or done == 0):
             n = self._read_to_end(offset + done, memory + done, length - done)
@@ -759,6 +769,10 @@ class File(io.RawIOBase):
 
     def readinto(self, buffer):
         with ffi.from_buffer(buffer, require_writable=True) as memory:
+            if self._position > LAST - len(memory):  # the library does not take such an end
+                size = self.size
+                if size is not None and self._position >= size:
+                    return 0
             n = self._read_to_end(self._position, memory, len(memory))
         self._position += n
         return n
