@@ -79,7 +79,7 @@ def main():
             for what, path, read in (("CSV", "/data.csv", read_csv),
                                      ("random", "/data", read_random)):
                 with tempfile.TemporaryDirectory() as work, cachemax.open(
-                        work + "/pool", create_size=512 << 20) as cache:
+                        work + "/pool", create_size=512 << 20, read_size_max=4 << 20) as cache:
                     for turn in "first", "second":
                         right = None
                         for kind, make in KINDS.items():

@@ -36,7 +36,7 @@ from ._binding import ffi, lib
 from ._bracket import Bracket, Sync
 from ._error import AccessError, Error, ExistsError, NotFoundError  # noqa: F401: for users
 from ._error import check as _check
-from ._origin import SIZE_UNKNOWN, _id_of_key, _name, _Object, _Path, _validator
+from ._origin import SIZE_UNKNOWN, _id_of_key, _name, _Object, _Path
 
 __all__ = ["open", "Cache", "File", "Error", "now", "version", "ADVISE_NORMAL",
            "ADVISE_SEQUENTIAL", "ADVISE_NOREUSE", "ADVISE_KEEP"]

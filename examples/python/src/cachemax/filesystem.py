@@ -15,6 +15,8 @@ changed, they are not, and the file is read without the cache from then on. From
 left out if the answer has the ETag. (_web.py reads from there.) When a file is closed after a read
 of the target, its info is asked for once more, and if it has changed, what was stored is forgotten.
 A file that was opened before another one found a newer version is read without the cache, too.
+Each read of the target is a request. So reads in a row read ahead (_RemoteFile), and several files,
+or parts of one, are asked for at the same time (_several.py).
 Trouble with the pool never fails a read: the file is then read without it, and a warning is logged.
 One process owns a pool at a time. Within a process all share it, until the process ends. A child of
 fork() opens pools of its own, for file systems that it makes itself. One that its parent has made
@@ -41,6 +43,7 @@ from fsspec.utils import stringify_path, update_storage_options
 import cachemax
 from . import _several, _web
 from ._identity import Identity
+from ._origin import _id_of_key, _validator
 
 STRONG = ("VersionId", "version_id", "generation", "ETag", "etag", "md5Hash", "md5", "Content-MD5",
           "content_md5", "sha256", "sha1", "crc32c", "Digest")
@@ -195,7 +198,7 @@ class _Remote:
         self.handles = _several.Handles()
         self.lock, self.etag, self.length = threading.Lock(), None, None
         self.state, self.changed, self.has_ranges = None, False, True
-        self.id = cachemax._id_of_key(repr((path, identity.of(fs))))
+        self.id = _id_of_key(repr((path, identity.of(fs))))
         self.web, self.url = _inner(fs, path)
         layers = _layers(self.web) if proof is proof_of else [(self.web, path)]
         if any(_web.is_web(layer) for layer, _ in layers) and not _web.is_own(self.web):
@@ -225,7 +228,7 @@ class _Remote:
             if is_new:  # and what is opened from here on is of that
                 self.has_ranges = True
                 self.close()
-        return (self.id, cachemax._validator(state[0], self.length, taken_at, racy),
+        return (self.id, _validator(state[0], self.length, taken_at, racy),
                 functools.partial(self.into, state=state))
 
     def open(self):
@@ -545,7 +548,8 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
         return out
 
     def cat_ranges(self, paths, starts, ends, max_gap=None, on_error="return", **kwargs):
-        """As fsspec's, but each file is opened once."""
+        """As fsspec's, but each file is opened once. on_error="return": an exception is in the
+        place of its bytes."""
         if max_gap is not None:
             raise NotImplementedError
         if not isinstance(paths, list):
