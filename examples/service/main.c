@@ -123,6 +123,7 @@ int main(int argc, char **argv)
     const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare, NULL, NULL };
 
     with_weights = logs_to_journal();
+    (void)signal(SIGPIPE, SIG_IGN); /* who reads the log may end earlier */
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGINT);

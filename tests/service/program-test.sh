@@ -406,6 +406,15 @@ END
   check 'it tells the service manager' python3 notified.py "$work/notify" "$service" good.conf
   check 'an abstract socket, too' python3 notified.py "@$work/notify" "$service" good.conf
 fi
+if command -v python3 >/dev/null; then
+  mkdir asked
+  python3 -B "$top/tests/service/program.py" "$build/examples/service/cachemax-service" \
+    "$build/src/tool/cachemax" "$work/asked" >said
+  check 'the checks in Python ended' test $? = 0
+  cat said
+  passed=$((passed + $(grep -c '^ok ' said)))
+  failed=$((failed + $(grep -c '^FAIL ' said)))
+fi
 start 'with the journal elsewhere' good.conf JOURNAL_STREAM=1:2
 check 'a line has no weight' grep -qx "$us serves $work/pool at $work/socket" log.good.conf
 ends 'its end by a hang-up' HUP 0

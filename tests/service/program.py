@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""program.py SERVICE TOOL DIRECTORY - what program-test.sh wants to know of cachemax-service that a
+shell cannot ask: readers of its log that go or stop, clients that do nothing, too many of them.
+
+Prints "ok NAME" or "FAIL NAME: why" for every check. Works in DIRECTORY, which is empty.
+"""
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+SERVICE, TOOL, WORK = sys.argv[1:4]
+WAIT = 60  # seconds for what is sure to come, on a busy machine
+
+
+def eventually(what):
+    until = time.monotonic() + WAIT
+    while not what():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+class Service:
+    """A service with its own pool; its log is a pipe, and `log` what was read of it."""
+
+    def __init__(self, *lines):
+        self.conf, self.pool = os.path.join(WORK, 'conf'), os.path.join(WORK, 'pool')
+        self.where = os.path.join(WORK, 'socket')
+        if not os.path.exists(self.pool):
+            subprocess.run([TOOL, 'create', self.pool, '--size', '8M', '-q'], check=True)
+        with open(self.conf, 'w', encoding='ascii') as f:
+            f.write('\n'.join(['pool = ' + self.pool, 'socket = ' + self.where, *lines, '']))
+        # Python has SIGPIPE ignored, and gives its children the default again.
+        self.process = subprocess.Popen([SERVICE, self.conf], stderr=subprocess.PIPE)
+        self.log = b''
+        self.read_until(b' serves ')
+
+    def read_until(self, text):
+        while text not in self.log:
+            some = os.read(self.process.stderr.fileno(), 65536)
+            if not some:
+                raise AssertionError('no "%s" in the log: %s' % (text, self.log))
+            self.log += some
+
+    def connect(self):
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(WAIT)
+        s.connect(self.where)
+        return s
+
+    def offend(self):
+        """A client that sends nonsense, which is told in the log. Returns when it is out."""
+        with self.connect() as s:
+            try:
+                s.sendall(b'nonsense' * 10)
+                while s.recv(100):
+                    pass
+            except ConnectionError:
+                pass
+
+    def end(self):
+        """Ends it. Returns its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(WAIT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+def same(got, want, what='it'):
+    if got != want:
+        raise AssertionError('%s is %r, and not %r' % (what, got, want))
+
+
+def t_the_reader_of_the_log_has_gone(s):
+    s.process.stderr.close()
+    s.offend()
+    s.offend()  # the line of the first one has been written: the listener has gone on
+    same(s.process.poll(), None, 'the exit status')
+    same(s.end(), 0, 'the exit status at the end')
+
+
+TESTS = {t_the_reader_of_the_log_has_gone: ()}
+
+
+def main():
+    for test, lines in TESTS.items():
+        name = test.__name__[2:].replace('_', ' ')
+        s = None
+        try:
+            s = Service(*lines)
+            test(s)
+            print('ok ' + name)
+        except Exception as e:  # pylint: disable=broad-except
+            print('FAIL %s: %s: %s' % (name, type(e).__name__, e))
+        finally:
+            if s:
+                s.end()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
