@@ -43,6 +43,9 @@ struct backing {
 
     /* inode.lock is held. `fd` will be rfd. Sets cf. As cm_file_open(). */
     int (*attach)(struct inode *i, int fd, const cm_validator *v, uint32_t flags);
+    /* Of an attached inode in use: has a service no room for it, because too many files are open
+     * there? `again`: tries once more. NULL: there is no service. */
+    bool (*no_room)(struct inode *i, bool again);
     /* inode.lock is held. Ends brackets that were left open. */
     void (*detach)(struct inode *i);
     /* A deleted file, or one that may have lost data; attached or not. As cm_forget(), and with

@@ -20,8 +20,9 @@
 
 #define BOOK_BYTES (8u << 20)
 #define BOOK_FILES 1024u
-#define FILES_MAX 32768u /* attached; half of what a service takes by default */
-#define UNTOLD_MAX 1024u /* files whose failed sync the service does not know of */
+#define FILES_MAX 32768u               /* attached; half of what a service takes by default */
+#define CROWD_NS UINT64_C(60000000000) /* the log tells so often that it has no room for files */
+#define UNTOLD_MAX 1024u               /* files whose failed sync the service does not know of */
 
 /* An attached file. */
 struct remote {
@@ -37,8 +38,9 @@ struct remote {
 
 static cmc_client *client;
 static _Alignas(4096) uint8_t book[BOOK_BYTES];
-static _Atomic bool blind; /* everything is read at the origin */
-static bool connected;     /* as the log knows; keeper's thread */
+static _Atomic bool blind;           /* everything is read at the origin */
+static bool connected;               /* as the log knows; keeper's thread */
+static _Atomic unsigned turned_away; /* files that the service had no room for, and not told yet */
 static struct {
     pthread_mutex_t lock;
     cm_file_id v[UNTOLD_MAX]; /* whose sync failed */
@@ -198,12 +200,35 @@ static unsigned tell_failures(void)
     }
 }
 
+/* Leaves an eighth of the service's room to the files that its clients open next. */
+static void make_room(uint32_t open, uint32_t most)
+{
+    static uint64_t told_ns;
+    unsigned n;
+
+    if (open >= most - most / 8)
+        (void)cache_make_room(UINT64_MAX);
+    if (atomic_load(&turned_away) == 0 || (told_ns && cm_now() - told_ns < CROWD_NS))
+        return;
+    n = atomic_exchange(&turned_away, 0);
+    told_ns = cm_now();
+    say(CM_LOG_WARNING,
+        "the service at %s had no room for %u files, which pass through uncached until it has: "
+        "its clients have %u open at a time; if this comes often, raise \"files\" in its "
+        "configuration",
+        mnt.opt.service, n, most);
+}
+
 static void service_look(void)
 {
     uint64_t any;
+    uint32_t open, most;
+    const bool tells = cmc_files(client, &open, &most) == 0; /* an older service does not */
     /* Asks it: a connection that nobody uses does not tell that the service has ended. */
-    const bool now = cmc_stats(client, &any, 1) > 0;
+    const bool now = tells || cmc_stats(client, &any, 1) > 0;
 
+    if (tells)
+        make_room(open, most);
     if (now != connected)
         say_state(now);
     if (now)
@@ -270,6 +295,17 @@ static int service_attach(struct inode *i, int fd, const cm_validator *v, uint32
     i->remote = r;
     i->cf = cf;
     return rc;
+}
+
+static bool service_no_room(struct inode *i, bool again)
+{
+    bool full;
+
+    if (again)
+        (void)cmc_file_revalidate(i->remote->file);
+    full = cmc_file_refused(i->remote->file) == CMC_FULL;
+    atomic_fetch_add(&turned_away, full && again);
+    return full;
 }
 
 static void service_detach(struct inode *i)
@@ -466,6 +502,7 @@ const struct backing backing_service = { .open = service_open,
                                          .look = service_look,
                                          .pays_to_sync = service_pays_to_sync,
                                          .attach = service_attach,
+                                         .no_room = service_no_room,
                                          .detach = service_detach,
                                          .forget = service_forget,
                                          .give_up = service_give_up,

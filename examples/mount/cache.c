@@ -15,6 +15,8 @@
 #include <limits.h>
 #include <sys/resource.h>
 
+#define AT_ONCE 64 /* files that an open lets go of, at most: it waits for that */
+
 static struct {
     pthread_mutex_t lock; /* of the list */
     struct inode list;    /* ring of idle attached inodes, the longest idle one first */
@@ -317,6 +319,66 @@ static bool may_attach(const struct inode *i)
            !number_judges(i->device) && cache_on();
 }
 
+/* Detaches an inode that nobody uses; its reference is taken. Closing a far one may wait, and this
+ * may be a loop, so the keeper does it. Of another one, if its lock is taken, somebody uses the
+ * inode again, and may be waiting for the origin. */
+static bool detach_over(struct inode *i)
+{
+    const bool far = number_far(i->device), mine = !far && pthread_mutex_trylock(&i->lock) == 0;
+
+    if (far && lru_take(i))
+        inode_put(i);
+    if (far)
+        keeper_detach(i);
+    if (mine)
+        detach_idle(i, true);
+    inode_put(i);
+    return far || mine;
+}
+
+/* Up to `n` of those that are idle for the longest time, held. */
+static size_t lru_oldest(struct inode **v, size_t n)
+{
+    size_t have = 0;
+
+    pthread_mutex_lock(&lru.lock);
+    for (struct inode *i = lru.list.lru_next; i != &lru.list && have < n; i = i->lru_next) {
+        inode_hold(i);
+        v[have++] = i;
+    }
+    pthread_mutex_unlock(&lru.lock);
+    return have;
+}
+
+bool cache_make_room(uint64_t most)
+{
+    struct inode *v[64];
+    uint64_t n, done = 0;
+    size_t have = 1, gone = 1;
+
+    pthread_mutex_lock(&lru.lock);
+    n = lru.count > 4 ? lru.count / 4 : lru.count > 0;
+    pthread_mutex_unlock(&lru.lock);
+    n = n < most ? n : most;
+    while (done < n && gone > 0 && !keeper_ending()) { /* each thread detaches its own, then */
+        have = lru_oldest(v, n - done < 64 ? (size_t)(n - done) : 64);
+        gone = 0;
+        for (size_t k = 0; k < have; k++)
+            gone += detach_over(v[k]);
+        done += gone;
+    }
+    return done > 0;
+}
+
+/* A file was attached that the service has no room for: those that nobody uses make it. */
+static void make_room_for(struct inode *i)
+{
+    if (mnt.backing->no_room && mnt.backing->no_room(i, false)) {
+        (void)cache_make_room(AT_ONCE);
+        (void)mnt.backing->no_room(i, true);
+    }
+}
+
 static bool use(struct inode *i, bool reads)
 {
     bool taken = false, fresh;
@@ -333,6 +395,8 @@ static bool use(struct inode *i, bool reads)
     pthread_mutex_unlock(&i->lock);
     if (taken)
         inode_put(i);
+    if (fresh)
+        make_room_for(i);
     return fresh;
 }
 
@@ -407,18 +471,8 @@ void file_unuse(struct inode *i)
         }
     }
     pthread_mutex_unlock(&i->lock);
-    if (over && number_far(over->device)) { /* closing it may wait, and this may be a loop */
-        if (lru_take(over))
-            inode_put(over);
-        keeper_detach(over);
-        inode_put(over);
-    } else if (over) {
-        /* If the lock is taken, somebody uses the inode again, and may be waiting for the origin.
-         */
-        if (pthread_mutex_trylock(&over->lock) == 0)
-            detach_idle(over, true);
-        inode_put(over);
-    }
+    if (over)
+        (void)detach_over(over);
 }
 
 /* An inode that the keeper still has to look at stays until the keeper has done so. */

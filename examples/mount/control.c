@@ -162,20 +162,23 @@ static bool say_end(struct control_client *c, int code)
 {
     const bool system = code <= CONTROL_ERRNO;
 
-    return say_line(c, "end %d %s\n", code,
-                    code == 0                  ? "done"
-                    : code == CONTROL_AWAY     ? "the service of the mount does not answer"
-                    : code == CONTROL_RESIZING ? "the pool gets another size at this moment"
-                    : code == CONTROL_NO_POOL
-                        ? "the pool cannot be opened again yet; the mount tries every 5 s, and "
-                          "passes all through meanwhile"
-                    : code == CONTROL_NOT_OURS ? "the pool is a service's, and has other users"
-                    : code == CONTROL_ERRNO - EMFILE
-                        ? "the mount has no descriptor or memory left for it: use fewer files at "
-                          "a time, or raise its limit (ulimit -Hn, LimitNOFILE=) and mount anew"
-                    : system   ? strerror(CONTROL_ERRNO - code)
-                    : code < 0 ? cm_strerror(code)
-                               : cm_errname(code));
+    return say_line(
+        c, "end %d %s\n", code,
+        code == 0              ? "done"
+        : code == CONTROL_AWAY ? "the service of the mount does not answer"
+        : code == CONTROL_FULL
+            ? "the service has too many files open: raise \"files\" in its configuration"
+        : code == CONTROL_RESIZING ? "the pool gets another size at this moment"
+        : code == CONTROL_NO_POOL
+            ? "the pool cannot be opened again yet; the mount tries every 5 s, and "
+              "passes all through meanwhile"
+        : code == CONTROL_NOT_OURS ? "the pool is a service's, and has other users"
+        : code == CONTROL_ERRNO - EMFILE
+            ? "the mount has no descriptor or memory left for it: use fewer files at "
+              "a time, or raise its limit (ulimit -Hn, LimitNOFILE=) and mount anew"
+        : system   ? strerror(CONTROL_ERRNO - code)
+        : code < 0 ? cm_strerror(code)
+                   : cm_errname(code));
 }
 
 /* ---- Requests -------------------------------------------------------------------------------- */

@@ -745,7 +745,7 @@ static int serve(struct control_client *c, const struct control_request *r, size
                               : serve_file(c, r, k);
     if (holds)
         resize_release();
-    return rc == CMC_AWAY ? CONTROL_AWAY : rc;
+    return rc == CMC_AWAY ? CONTROL_AWAY : rc == CMC_FULL ? CONTROL_FULL : rc;
 }
 
 int control_serve(struct control_client *c, const struct control_request *r)

@@ -527,6 +527,9 @@ bool cache_on(void);
 /* Before any file is used: so many files may be attached that nobody uses, if there are descriptors
  * for them. */
 void cache_limit(uint64_t most);
+/* Detaches a quarter of the files that are attached and that nobody uses, but no more than `most`.
+ * Not inside of an inode's lock. False: there was none. */
+bool cache_make_room(uint64_t most);
 /* Attaches the inode if it is not attached, and keeps it so. True: attached just now. */
 bool file_use(struct inode *i);
 void file_judge(struct inode *i); /* before it is used by an open */

@@ -110,9 +110,13 @@ int64_t cmc_read(cmc_file *f, uint64_t offset, void *buf, uint32_t len, cmc_miss
  * does not look for the service. Returns len, or less if the file ends there, or CM_EABSENT: then
  * let another thread call cmc_read(), which looks. Counts no miss. CM_EINVAL. */
 int64_t cmc_read_whole(cmc_file *f, uint64_t offset, void *buf, uint32_t len);
-/* What a call returns that only the service can do, if it is not there, does not answer in time,
- * does not cache the file, or is older than these calls. */
+/* What a call returns that only the service can do, if it is not there, does not answer in time, or
+ * is older than these calls. If it has refused the file, the call returns why: CMC_FULL, what
+ * `identify` returned, or a CM_E* code. */
 #define CMC_AWAY (-900)
+/* The same, if the service is there, and all clients together have too many files open: `files` in
+ * its configuration. */
+#define CMC_FULL (-901)
 
 /* Stores what the origin had where a read missed. Does not wait. `flags`: CM_FILL_EOF: the file
  * ends after these bytes. CM_FILL_WARM: as cm_fill(); it waits for the answer, and returns it
@@ -176,6 +180,13 @@ int cmc_file_cached(cmc_file *f, uint64_t offset, uint64_t len, uint64_t *bytes,
 #define CMC_COUNT_MAX (UINT64_C(1) << 26)
 /* As cm_file_set_keep(), for all clients of the service. Its result, or CMC_AWAY. */
 int cmc_file_set_keep(cmc_file *f, int keep);
+/* Why the service does not cache a file: 0: it has it open; CMC_AWAY, or why it has refused it.
+ * Asks nobody. A file that was refused is tried again by cmc_file_revalidate(). CM_EINVAL: NULL. */
+int cmc_file_refused(cmc_file *f);
+/* How many files all clients of the service have open, and how many they may. Beyond that it
+ * refuses files of all of them. So a program that keeps files open which it does not use should
+ * close some when *open comes near *most. 0, CMC_AWAY, or CM_EINVAL: NULL. */
+int cmc_files(cmc_client *k, uint32_t *open, uint32_t *most);
 /* Does the pool know a file? Asking makes no record of it. 0, CM_EABSENT, CMC_AWAY, or CM_EINVAL.
  */
 int cmc_look_up(cmc_client *k, const cm_file_id *id);

@@ -16,8 +16,8 @@
  * none. Replies may come in another order than the requests: `tag` says which request it is. The
  * first request is CMP_HELLO.
  *
- * Later commands are known to a service that says so (CMP_STEERS, CMP_FORGETS_ALL). A client does
- * not send them to another one, which would end the connection.
+ * Later commands are known to a service that says so (CMP_STEERS, CMP_FORGETS_ALL,
+ * CMP_TELLS_FILES). A client does not send them to another one, which would end the connection.
  */
 #ifndef CACHEMAX_PROTOCOL_H
 #define CACHEMAX_PROTOCOL_H
@@ -55,8 +55,13 @@ enum cmp_command {
     CMP_POOL = 19,    /* what the pool is */
     /* Only if the reply to the hello has CMP_FORGETS_ALL. */
     CMP_FORGET_ALL = 20, /* any file may have changed; this may take long */
-    CMP_COMMANDS = 21
+    /* Only if the reply to the hello has CMP_TELLS_FILES. */
+    CMP_FILES = 21, /* how many files all clients have open */
+    CMP_COMMANDS = 22
 };
+/* The result of CMP_OPEN if all clients have too many files open. With any error the client passes.
+ */
+#define CMP_FULL (-901)
 
 struct cmp_head {
     uint32_t bytes;   /*  0 of the whole message */
@@ -101,9 +106,10 @@ struct cmp_hello_reply {
 /* A receiver of replies has room for so many bytes: the longest reply without data. */
 #define CMP_REPLY_MIN (24u + 72u)
 #define CMP_HAS_RING 1u
-#define CMP_RING_WRITES 2u /* the ring takes brackets, too: none of them waits for a sync */
-#define CMP_STEERS 4u      /* the commands CMP_WARM to CMP_POOL are known */
-#define CMP_FORGETS_ALL 8u /* CMP_FORGET_ALL is known */
+#define CMP_RING_WRITES 2u  /* the ring takes brackets, too: none of them waits for a sync */
+#define CMP_STEERS 4u       /* the commands CMP_WARM to CMP_POOL are known */
+#define CMP_FORGETS_ALL 8u  /* CMP_FORGET_ALL is known */
+#define CMP_TELLS_FILES 16u /* CMP_FILES is known */
 
 struct cmp_open {
     uint64_t id_hi, id_lo; /*  0 as cm_file_id; not both 0 */
@@ -194,6 +200,12 @@ struct cmp_pool_reply {                        /* as cm_info */
     uint32_t zero;                             /* 52 */
     uint8_t uuid[16];                          /* 56 of the pool */
 };
+/* A client that keeps files open which it does not use closes some of them when `open` comes near
+ * `max`: else others cannot open theirs. */
+struct cmp_files_reply {
+    uint32_t open; /*  0 by all clients; a file that two have open counts twice */
+    uint32_t max;  /*  4 that may be open */
+};
 /* The reply to CMP_STATS has no body. Its data are the counters of cm_stats(), 8 bytes each, in
  * their order. */
 
@@ -220,6 +232,7 @@ CMP_SIZE(cmp_count, 16);
 CMP_SIZE(cmp_count_reply, 16);
 CMP_SIZE(cmp_keep, 8);
 CMP_SIZE(cmp_pool_reply, CMP_REPLY_MIN - sizeof(struct cmp_head));
+CMP_SIZE(cmp_files_reply, 8);
 #undef CMP_SIZE
 
 /* Why a message is refused. */
@@ -271,6 +284,7 @@ static inline uint32_t cmp_body(unsigned command, int reply, int *data)
         [CMP_SYNC_BEGIN] = sizeof(struct cmp_token_reply),
         [CMP_COUNT] = sizeof(struct cmp_count_reply),
         [CMP_POOL] = sizeof(struct cmp_pool_reply),
+        [CMP_FILES] = sizeof(struct cmp_files_reply),
     };
 
     *data = reply ? command == CMP_READ || command == CMP_STATS
@@ -284,7 +298,7 @@ static inline int cmp_has_file(unsigned command)
 {
     return command != CMP_HELLO && command != CMP_OPEN && command != CMP_FORGET &&
            command != CMP_STATS && command != CMP_LOOK_UP && command != CMP_POOL &&
-           command != CMP_FORGET_ALL;
+           command != CMP_FORGET_ALL && command != CMP_FILES;
 }
 
 /* May a request go through the ring? `flags`: of the hello's reply. What may wait for a sync goes

@@ -59,6 +59,7 @@ struct cmc_file {
     os_mutex lock;              /* opening */
     _Atomic uint64_t reopen_at; /* if it was refused */
     _Atomic uint64_t opened; /* number of a link << 32 | handle; handle 0: it was refused there */
+    _Atomic int refused;     /* why; before `opened` */
 };
 
 /* ---- Connections ----------------------------------------------------------------------------- */
@@ -311,7 +312,7 @@ static struct cmp_validator validator(const cm_validator *v)
     return m;
 }
 
-/* File lock held. Opens it on a link. Returns the handle, or 0: the service does not cache it. */
+/* File lock held. Opens it on a link. Returns the handle, or 0: f->refused says why not. */
 static uint32_t open_on(cmc_file *f, struct link *l)
 {
     struct cmp_open m = { .id_hi = f->id.hi, .id_lo = f->id.lo, .flags = f->flags };
@@ -319,13 +320,17 @@ static uint32_t open_on(cmc_file *f, struct link *l)
     struct cmp_open_reply r;
     struct answer a = { .body = &r, .body_room = sizeof(r) };
     cm_validator v = CM_VALIDATOR_INIT;
+    int64_t e;
 
     /* Before the validator: else a write in between would be taken for one that it shows. */
     m.outside = outside_ended(f->client->outside.at, f->hash);
-    if (f->identify(f->arg, &v) < 0)
-        return 0;
-    m.validator = validator(&v);
-    return link_ask(l, &q, &a) >= 0 ? a.file : 0;
+    e = f->identify(f->arg, &v);
+    if (e >= 0) {
+        m.validator = validator(&v);
+        e = link_ask(l, &q, &a);
+    }
+    atomic_store(&f->refused, e == LINK_LOST ? CMC_AWAY : (int)e);
+    return e >= 0 ? a.file : 0;
 }
 
 /* Is it to be opened on this link? Also if it was refused there a while ago: its version could not
@@ -360,6 +365,19 @@ struct link *client_hold(cmc_file *f, uint32_t *handle)
         return l;
     link_drop(l);
     return NULL;
+}
+
+int client_why_not(cmc_file *f)
+{
+    struct link *l = hold_present(f->client);
+    const uint64_t opened = atomic_load(&f->opened);
+    int why = CMC_AWAY;
+
+    if (l && opened >> 32 == link_number(l))
+        why = (uint32_t)opened == 0 ? atomic_load(&f->refused) : 0;
+    if (l)
+        link_drop(l);
+    return why;
 }
 
 struct link *client_hold_open(cmc_file *f, uint32_t *handle)

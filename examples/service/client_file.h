@@ -11,6 +11,8 @@
 /* client.c: the link, held, and the file's handle there. Looks for the service, and opens the file,
  * if that is due. NULL: pass. */
 struct link *client_hold(cmc_file *f, uint32_t *handle);
+/* client.c: why client_hold() has returned NULL. 0: it would not do so now. */
+int client_why_not(cmc_file *f);
 /* client.c: the link of a client, held. Looks for the service if that is due. NULL: there is none.
  */
 struct link *client_link(cmc_client *k);

@@ -64,6 +64,11 @@ bool link_steers(const struct link *l)
     return (l->hello_flags & CMP_STEERS) != 0;
 }
 
+bool link_tells_files(const struct link *l)
+{
+    return (l->hello_flags & CMP_TELLS_FILES) != 0;
+}
+
 bool link_is_lost(const struct link *l)
 {
     return atomic_load(&l->lost);

@@ -22,6 +22,7 @@ uint32_t link_client(const struct link *l);   /* this client's name in its claim
 uint32_t link_outside(const struct link *l);  /* name of the service's outside.h */
 uint32_t link_data_max(const struct link *l); /* bytes that a message should have */
 bool link_steers(const struct link *l);       /* does the service know CMP_WARM and so on? */
+bool link_tells_files(const struct link *l);  /* does it know CMP_FILES? */
 bool link_is_lost(const struct link *l);
 bool link_was_late(const struct link *l); /* the service did not answer in time */
 

@@ -185,8 +185,10 @@ int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, 
     if (miss->ticket == 0)
         return warm ? CM_NOT_STORED_STALE : 0;
     l = client_hold(f, &handle);
-    if (!l)
-        return warm ? CMC_AWAY : 0;
+    if (!l) {
+        result = client_why_not(f);
+        return !warm ? 0 : result < 0 ? (int)result : CMC_AWAY;
+    }
     /* A read that does not begin at a block may miss a block more than a message has room for. */
     if (len > link_data_max(l)) {
         len = link_data_max(l) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;

@@ -24,6 +24,15 @@ static int ask_by(struct link *l, const struct request *q, struct answer *a)
     return result == LINK_LOST ? CMC_AWAY : (int)result;
 }
 
+/* Asks for a file. */
+static int ask_of(cmc_file *f, struct request *q, struct answer *a)
+{
+    struct link *l = client_hold(f, &q->file);
+    const int why = l ? 0 : client_why_not(f);
+
+    return why < 0 ? why : ask_by(l, q, a);
+}
+
 int cmc_file_cached(cmc_file *f, uint64_t offset, uint64_t len, uint64_t *bytes, int *kept)
 {
     const struct cmp_count m = { .offset = offset, .len = len };
@@ -34,7 +43,7 @@ int cmc_file_cached(cmc_file *f, uint64_t offset, uint64_t len, uint64_t *bytes,
 
     if (!f || !bytes || len > CMP_COUNT_MAX || offset > (uint64_t)INT64_MAX - len)
         return CM_EINVAL;
-    e = ask_by(client_hold(f, &q.file), &q, &a);
+    e = ask_of(f, &q, &a);
     *bytes = r.cached < len ? r.cached : len;
     if (kept)
         *kept = r.kept == 1;
@@ -47,7 +56,31 @@ int cmc_file_set_keep(cmc_file *f, int keep)
     struct request q = { .command = CMP_KEEP, .body = &m, .body_len = sizeof(m) };
     struct answer a = { .body = NULL };
 
-    return f ? ask_by(client_hold(f, &q.file), &q, &a) : CM_EINVAL;
+    return f ? ask_of(f, &q, &a) : CM_EINVAL;
+}
+
+int cmc_file_refused(cmc_file *f)
+{
+    return f ? client_why_not(f) : CM_EINVAL;
+}
+
+int cmc_files(cmc_client *k, uint32_t *open, uint32_t *most)
+{
+    const struct request q = { .command = CMP_FILES };
+    struct cmp_files_reply r = { .open = 0 };
+    struct answer a = { .body = &r, .body_room = sizeof(r) };
+    struct link *l = k && open && most ? client_link(k) : NULL;
+    int64_t e = LINK_LOST;
+
+    if (!k || !open || !most)
+        return CM_EINVAL;
+    if (l && link_tells_files(l))
+        e = link_ask(l, &q, &a);
+    if (l)
+        link_drop(l);
+    *open = r.open;
+    *most = r.max;
+    return e == LINK_LOST ? CMC_AWAY : (int)e;
 }
 
 int cmc_look_up(cmc_client *k, const cm_file_id *id)

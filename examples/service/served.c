@@ -23,14 +23,16 @@ static struct served **find(struct service *s, const cm_file_id *id)
     return p;
 }
 
-static struct served *use(struct service *s, const cm_file_id *id)
+/* *full: too many files are open. */
+static struct served *use(struct service *s, const cm_file_id *id, bool *full)
 {
     struct served **p, *f;
 
     os_lock(&s->lock);
     p = find(s, id);
-    f = s->handles < s->files_max ? *p : NULL;
-    if (!f && s->handles < s->files_max && (f = calloc(1, sizeof(*f))) != NULL) {
+    *full = s->handles >= s->files_max;
+    f = *full ? NULL : *p;
+    if (!f && !*full && (f = calloc(1, sizeof(*f))) != NULL) {
         f->id = *id;
         f->hash = outside_hash(id);
         os_mutex_begin(&f->lock);
@@ -169,13 +171,16 @@ int service_open(struct service *s, const struct cmp_open *m, const cm_validator
 {
     const cm_file_id id = { .hi = m->id_hi, .lo = m->id_lo };
     struct served *f;
+    bool full;
     int e;
 
     if (m->flags & ~s->flags)
         return CM_EINVAL;
-    *served = f = use(s, &id);
+    *served = f = use(s, &id, &full);
+    if (full)
+        atomic_fetch_add(&s->no_room, 1);
     if (!f)
-        return CM_ENOMEM;
+        return full ? CMP_FULL : CM_ENOMEM;
     os_lock(&f->lock);
     if (f->opens > 0) {
         catch_up(s, f);
@@ -223,6 +228,16 @@ void service_close(struct service *s, struct served *f, cm_file *cf)
     f->opens--;
     os_unlock(&f->lock);
     leave(s, f);
+}
+
+uint32_t service_files(struct service *s)
+{
+    uint32_t n;
+
+    os_lock(&s->lock);
+    n = s->handles;
+    os_unlock(&s->lock);
+    return n;
 }
 
 void service_begin(struct service *s, cm_cache *cache, struct outside *outside, uint64_t life)

@@ -39,7 +39,8 @@ struct service {
     _Atomic bool behind;  /* some files are */
     os_mutex lock;
     struct served *file[SERVED_CHAINS];
-    uint32_t handles; /* lock; that are given out */
+    uint32_t handles;         /* lock; that are given out */
+    _Atomic uint64_t no_room; /* opens that were refused, because files_max were open */
 };
 
 /* The pool is open, and `outside` is mapped. Files that are claimed now are watched until their
@@ -47,11 +48,12 @@ struct service {
 void service_begin(struct service *s, cm_cache *cache, struct outside *outside, uint64_t life);
 void service_end(struct service *s); /* no session is left */
 
-/* A session opens a file, and closes it. `v`: as cm_file_open(). Returns as it does; CM_ENOMEM: too
- * many files are open, too. */
+/* A session opens a file, and closes it. `v`: as cm_file_open(). Returns as it does; or CMP_FULL:
+ * too many files are open. */
 int service_open(struct service *s, const struct cmp_open *m, const cm_validator *v,
                  struct served **f, cm_file **cf);
 void service_close(struct service *s, struct served *f, cm_file *cf);
+uint32_t service_files(struct service *s); /* how many are open */
 /* What a validator was taken for: `e`, which is returned. One that could not be judged, because a
  * bracket is open, may show a change that nobody has told: the file is forgotten. */
 int service_judged(cm_file *cf, int e);

@@ -51,7 +51,7 @@ static int64_t do_hello(struct call *c)
                                  .block = CM_BLOCK_SIZE,
                                  .data_max = c->s->data_max,
                                  .open_max = service->open_max,
-                                 .flags = CMP_STEERS | CMP_FORGETS_ALL |
+                                 .flags = CMP_STEERS | CMP_FORGETS_ALL | CMP_TELLS_FILES |
                                           (c->s->ring ? CMP_HAS_RING | service->hello_flags : 0),
                                  .ring = c->s->ring,
                                  .ring_name = c->s->ring_name,
@@ -393,6 +393,15 @@ static int64_t do_pool(struct call *c)
     return e;
 }
 
+static int64_t do_files(struct call *c)
+{
+    const struct cmp_files_reply r = { .open = service_files(c->s->service),
+                                       .max = c->s->service->files_max };
+
+    answer(c, &r, sizeof(r));
+    return 0;
+}
+
 static int64_t (*const commands[CMP_COMMANDS])(struct call *c) = {
     [CMP_HELLO] = do_hello,
     [CMP_OPEN] = do_open,
@@ -414,6 +423,7 @@ static int64_t (*const commands[CMP_COMMANDS])(struct call *c) = {
     [CMP_KEEP] = do_keep,
     [CMP_POOL] = do_pool,
     [CMP_FORGET_ALL] = do_forget_all,
+    [CMP_FILES] = do_files,
 };
 
 /* What is wrong with a sound message at this place of the conversation; NULL: nothing, and the

@@ -9,6 +9,8 @@
  */
 #include "watch.h"
 
+#define FULL_NS UINT64_C(60000000000)
+
 static const char *mode_text(uint32_t mode)
 {
     switch (mode) {
@@ -30,6 +32,21 @@ static void tell_more(struct server *s, uint64_t *known, uint64_t now, const cha
     *known = now;
 }
 
+/* Clients come again with a file that was refused. */
+static void tell_full(struct watch *w, struct server *s)
+{
+    const uint64_t refused = atomic_load(&s->service.no_room), now = os_now_ns();
+
+    if (refused == w->no_room || (w->full_told_ns && now - w->full_told_ns < FULL_NS))
+        return;
+    server_log(s, LOG_WARN,
+               "%llu times a file was refused, because clients have %u files open, and mounts let "
+               "go of what they do not use: if this comes often, raise \"files\"",
+               (unsigned long long)(refused - w->no_room), s->service.files_max);
+    w->no_room = refused;
+    w->full_told_ns = now;
+}
+
 void watch_begin(struct watch *w, struct server *s)
 {
     cm_info info = CM_INFO_INIT;
@@ -44,6 +61,7 @@ void watch_look(struct watch *w, struct server *s)
     cm_stats_data now = CM_STATS_INIT;
     cm_info info = CM_INFO_INIT;
 
+    tell_full(w, s);
     if (cm_get_info(s->service.cache, &info) < 0 || cm_stats(s->service.cache, &now) < 0)
         return;
     if (info.mode != w->mode)

@@ -10,6 +10,8 @@
 struct watch {
     uint32_t mode;                         /* enum cm_mode, as the log knows it */
     uint64_t quarantined, media, checksum; /* counters, as the log knows them */
+    uint64_t no_room;                      /* the same */
+    uint64_t full_told_ns;                 /* when it was told last; 0: never */
 };
 
 /* The pool was opened. */

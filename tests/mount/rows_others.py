@@ -223,6 +223,16 @@ OF_OTHERS = [
        PLACE, '    else if (!o->any_owner && os_place_is_exposed(where))\n',
        '    else if (0 && is_exposed(where))\n'),
 
+    _m('service: room', 'a file that there is no room for makes none', 'service',
+       '^more files than', CACHE, '        (void)cache_make_room(AT_ONCE);\n', ''),
+    _m('service: room for others', 'a mount keeps what it does not use, and others pass', 'service',
+       '^more files than', SERVICE, '        (void)cache_make_room(UINT64_MAX);\n', '        ;\n'),
+    _m('service: no room', 'nobody is told', 'service', '^a file that it has no room for$',
+       SERVICE, 'full && again);', '0);'),
+    _m('service: no room, command', 'a command says that the service is away', 'service',
+       '^a file that it has no room for$', STEER, 'rc == CMC_FULL ? CONTROL_FULL : rc',
+       'rc == CMC_FULL ? CONTROL_AWAY : rc'),
+
     _m('others: no validation', 'a file that cannot be validated is read from the cache',
        'coherence', '^a file that cannot be validated$', OPEN, 'if (rc != 0 && others_write()) {',
        'if (0) {'),

@@ -228,6 +228,49 @@ t_refused_then_away() {
   cd /
   do_unmount
 }
+# More files than the service has room for: the mount lets go of those that nobody uses, and another
+# mount gets room from it.
+t_more_files() {
+  local second=$work/second
+  mkdir "$org/many" "$second"
+  for n in $(seq 100); do echo "$n" > "$org/many/$n"; done
+  head -c 100000 /dev/urandom > "$second/file"
+  sleep 0.3 # the times of these files are old enough
+  start_service 'files = 40'
+  do_mount
+  "$mount_bin" "$second" --service "$socket" 2>>"$work/log"
+  cat "$org/many"/* > "$work/out" # at once: the last ten of them have filled the room again
+  for _ in $(seq 100); do
+    ! cached_now "$second/file" || break
+    sleep 0.1
+  done
+  cached_now "$second/file"
+  same "$(cached "$org/many")" 292
+  cd /
+  fusermount3 -u "$second"
+  do_unmount
+  rm -r "$org/many" "$second"
+}
+t_no_room() {
+  echo one > "$org/one"
+  echo two > "$org/two"
+  start_service 'files = 1'
+  do_mount
+  exec 5< "$org/one"
+  cat <&5
+  for verb in warm pin; do
+    status 1 "$cm" $verb "$org/two"
+    says '/two: the service has too many files open: raise "files" in its configuration$'
+  done
+  until_said 1 'had no room for 1 files, .*: its clients have 1 open at a time; .*raise "files"'
+  eventually grep -q 'times a file was refused, because clients have 1 files open' \
+    "$work/service.log"
+  exec 5<&-
+  eventually "$cm" warm -q "$org/two"
+  cd /
+  do_unmount
+  rm "$org/one" "$org/two"
+}
 cached_now() {
   read_direct "$1"
   "$cm" cached "$1" | grep -q ' 100.00 %$'
@@ -456,6 +499,9 @@ check "what is written while it is away" t_away
 check "refused, and then away" t_refused_then_away
 : > "$work/log"
 check "what is left out while it is away" t_left_out_away
+check "more files than the service takes" t_more_files
+: > "$work/log"
+check "a file that it has no room for" t_no_room
 : > "$work/log"
 check "warm after a write and a kill" t_written
 : > "$work/log"

@@ -55,7 +55,7 @@ static const struct odd {
     { "version 0", CMP_OPEN, 4, 2, 0, other },
     { "version 65535", CMP_STATS, 4, 2, 65535, other },
     { "command 0", CMP_READ, 6, 2, 0, unknown },
-    { "command 21", CMP_READ, 6, 2, CMP_COMMANDS, unknown },
+    { "command 22", CMP_READ, 6, 2, CMP_COMMANDS, unknown },
     { "command 65535", CMP_STATS, 6, 2, 65535, unknown },
     { "a result in a request", CMP_READ, 16, 4, 1, no_sense },
     { "a read without a file", CMP_READ, 20, 4, 0, no_sense },
@@ -163,7 +163,7 @@ static struct message sound(struct raw *r, unsigned command)
         return raw_message(r, command, 1, &count);
     case CMP_KEEP:
         return raw_message(r, command, 1, &keep);
-    default: /* CMP_CLOSE, CMP_SYNC_BEGIN, CMP_STATS, CMP_POOL, CMP_FORGET_ALL */
+    default: /* CMP_CLOSE, CMP_SYNC_BEGIN, CMP_STATS, CMP_POOL, CMP_FORGET_ALL, CMP_FILES */
         return raw_message(r, command, cmp_has_file(command) ? 1 : 0, NULL);
     }
 }

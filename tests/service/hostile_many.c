@@ -199,8 +199,8 @@ static void file_cases(const char *program)
         raw_greet(&r, ring);
         for (n = 0; n < 100 && try_open(&r, n + 1) == 0; n++)
             ;
-        if (n != 10 - WITNESS_HANDLES || try_open(&r, n + 1) != CM_ENOMEM)
-            case_fail("%u files were opened, then another error than CM_ENOMEM came", n);
+        if (n != 10 - WITNESS_HANDLES || try_open(&r, n + 1) != CMP_FULL)
+            case_fail("%u files were opened, then another error than CMP_FULL came", n);
         check_passes();
         const struct message close = raw_message(&r, CMP_CLOSE, 1, NULL);
         if (raw_ask(&r, &close, NULL, 0) != 0 || try_open(&r, 1000) != 0)

@@ -15,6 +15,7 @@ static _Atomic uint32_t handles; /* that it gave */
 static _Atomic uint64_t filled;  /* bytes of data that came */
 static _Atomic int refused;      /* command that it refuses, or 0 */
 static _Atomic int swallowed;    /* command that it does not answer, or 0 */
+static int refusal = CM_ENOMEM;  /* how */
 static uint32_t hello_flags;     /* of its hello */
 static _Atomic unsigned n_swallowed;
 static struct os_thread acceptor;
@@ -49,7 +50,7 @@ static bool serve_one(int fd)
         memcpy(out + sizeof(h), &hello, sizeof(hello));
     if (h.command == CMP_WRITE_BEGIN)
         out[sizeof(h)] = 1; /* the token */
-    h.result = h.command == refused ? CM_ENOMEM : 0;
+    h.result = h.command == refused ? refusal : 0;
     if (h.command == CMP_OPEN && h.result == 0)
         h.file = atomic_fetch_add(&handles, 1) + 1;
     h.bytes = (uint32_t)sizeof(h) + (h.result < 0 ? 0 : cmp_body(h.command, 1, &data));

@@ -75,6 +75,77 @@ static void test_steering(void)
     hello_flags = 0;
 }
 
+static int unlucky(void *arg, cm_validator *v)
+{
+    (void)v;
+    return *(int *)arg ? *(int *)arg : identify(NULL, v);
+}
+
+/* A file that the service has refused, or that could not be identified: the calls say why. */
+static void test_refused_why(void)
+{
+    static const struct {
+        int identified, refusal, want;
+    } v[] = {
+        { 0, CMP_FULL, CMC_FULL },
+        { 0, CM_EINVAL, CM_EINVAL },
+        { CM_EACCES, 0, CM_EACCES },
+    };
+    cm_warm_report r = CM_WARM_REPORT_INIT;
+    const cm_file_id id = { .lo = 1 };
+    uint64_t n;
+    hello_flags = CMP_STEERS;
+    for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
+        CASE("i %zu", i);
+        int identified = v[i].identified;
+        service_up(false);
+        refusal = v[i].refusal;
+        refused = v[i].refusal ? CMP_OPEN : 0;
+        client = connect_here();
+        CHECK_EQ(cmc_file_open(client, &id, 0, unlucky, &identified, &file), 0);
+        file->reopen_at = UINT64_MAX;
+        CHECK_EQ(cmc_file_refused(file), v[i].want);
+        CHECK_EQ(cmc_file_cached(file, 0, 4096, &n, NULL), v[i].want);
+        CHECK_EQ(cmc_file_set_keep(file, 1), v[i].want);
+        CHECK_EQ(cmc_warm(file, 0, 4096, NULL, from_nowhere, NULL, &r), v[i].want);
+        CHECK_EQ(handles, 0);
+        refused = identified = 0;
+        CHECK_EQ(cmc_file_revalidate(file), 0); /* tries it again */
+        CHECK_EQ(cmc_file_refused(file), 0);
+        CHECK_EQ(cmc_file_cached(file, 0, 4096, &n, NULL), 0);
+        (void)lose(client->link);
+        CHECK_EQ(cmc_file_refused(file), CMC_AWAY);
+        cmc_file_close(file);
+        cmc_disconnect(client);
+        service_down();
+    }
+    CHECK_EQ(cmc_file_refused(NULL), CM_EINVAL);
+    refusal = CM_ENOMEM;
+    hello_flags = 0;
+}
+
+/* How many files there are: an older service is not asked. */
+static void test_files(void)
+{
+    uint32_t open, most;
+    for (unsigned knows = 0; knows < 2; knows++) {
+        CASE("knows %u", knows);
+        hello_flags = knows ? CMP_TELLS_FILES : CMP_STEERS;
+        service_up(false);
+        client = connect_here();
+        CHECK_EQ(cmc_files(client, &open, &most), knows ? 0 : CMC_AWAY);
+        CHECK(cmc_is_connected(client));
+        CHECK_EQ(cmc_files(client, NULL, &most), CM_EINVAL);
+        (void)lose(client->link);
+        client->trying = true;
+        CHECK_EQ(cmc_files(client, &open, &most), CMC_AWAY);
+        client->trying = false;
+        cmc_disconnect(client);
+        service_down();
+    }
+    hello_flags = 0;
+}
+
 static int cancel(void *ctx, uint64_t done, uint64_t total)
 {
     (void)done;
@@ -165,6 +236,8 @@ static void test_struct_sizes(void)
 static const struct harness_test tests[] = {
     TEST(steering),
     TEST(struct_sizes),
+    TEST(refused_why),
+    TEST(files),
 };
 
 int main(int argc, char **argv)

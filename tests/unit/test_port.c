@@ -176,7 +176,7 @@ static void hello(void)
     CHECK_EQ(ask(CMP_HELLO, 0, &m, sizeof(m)), 0);
     memcpy(&r, reply.body, sizeof(r));
     CHECK_EQ(r.data_max, RING_DATA);
-    CHECK_EQ(r.flags, CMP_STEERS | CMP_FORGETS_ALL);
+    CHECK_EQ(r.flags, CMP_STEERS | CMP_FORGETS_ALL | CMP_TELLS_FILES);
 }
 
 static uint32_t open_file(uint64_t id)

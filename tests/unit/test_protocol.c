@@ -43,7 +43,7 @@ static struct cmp_validator some_validator(void)
     return v;
 }
 
-/* Of the commands that only a service with CMP_STEERS or CMP_FORGETS_ALL knows. */
+/* Of the commands that only a service that says so in its hello knows. */
 static struct built later_request(unsigned command)
 {
     switch (command) {
@@ -59,7 +59,7 @@ static struct built later_request(unsigned command)
         const struct cmp_keep m = { .keep = 1 };
         return BUILD(CMP_KEEP, 7, m);
     }
-    default: /* CMP_POOL, CMP_FORGET_ALL */
+    default: /* CMP_POOL, CMP_FORGET_ALL, CMP_FILES */
         return build((uint16_t)command, 0, NULL, 0);
     }
 }
@@ -185,6 +185,7 @@ static const char *const golden[CMP_COMMANDS] = {
                                               "00000000",
     [CMP_POOL] = HEAD("18", "13", "00000000"),
     [CMP_FORGET_ALL] = HEAD("18", "14", "00000000"),
+    [CMP_FILES] = HEAD("18", "15", "00000000"),
 };
 
 static bool is_golden(const struct built *b, const char *want)
@@ -220,6 +221,7 @@ static struct built reply_of(unsigned command, int32_t result, uint32_t file, co
 
 static struct built later_reply(unsigned command)
 {
+    const struct cmp_files_reply files = { .open = 0x1234, .max = 0x10000 };
     const struct cmp_count_reply count = { .cached = 0x1234, .kept = 1 };
     struct cmp_pool_reply pool = { .size = 0x100000,
                                    .slots = 0xf0,
@@ -241,6 +243,8 @@ static struct built later_reply(unsigned command)
         return reply_of(command, 0, 0, &pool, sizeof(pool), NULL, 0);
     case CMP_FORGET_ALL: /* that many files */
         return reply_of(command, 5, 0, NULL, 0, NULL, 0);
+    case CMP_FILES:
+        return reply_of(command, 0, 0, &files, sizeof(files), NULL, 0);
     default: /* CMP_LOOK_UP */
         return reply_of(command, 0, 0, NULL, 0, NULL, 0);
     }
@@ -347,6 +351,8 @@ static const char *const golden_reply[CMP_COMMANDS] = {
                                               "00000000"
                                               "b0b1b2b3b4b5b6b7b8b9babbbcbdbebf",
     [CMP_FORGET_ALL] = REPLY_HEAD("18", "14", "05000000", "00000000"),
+    [CMP_FILES] = HEAD("20", "15", "00000000") "34120000"
+                                               "00000100",
 };
 
 static void test_golden_replies(void)
@@ -461,6 +467,7 @@ static const struct {
     { CMP_KEEP, 28, 4, 1, CMP_FIELD },
     { CMP_POOL, 20, 4, 1, CMP_FIELD },
     { CMP_FORGET_ALL, 20, 4, 1, CMP_FIELD }, /* a file */
+    { CMP_FILES, 20, 4, 1, CMP_FIELD },
 };
 
 static void test_fields(void)

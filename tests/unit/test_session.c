@@ -294,6 +294,34 @@ static void test_bounds(void)
     service_down();
 }
 
+/* Files of all clients together: who cannot open one learns why, and any of them how many it is. */
+static void test_files(void)
+{
+    struct cmp_files_reply r;
+    service_up();
+    service.files_max = 3;
+    struct client a = client(), b = client();
+    const struct cmp_open m = { .id_lo = 9 };
+    const uint32_t file = open_file(&a, 1, 7);
+    (void)open_file(&a, 2, 7);
+    (void)open_file(&b, 1, 7);
+    CHECK_EQ(ASK(&b, CMP_OPEN, 0, m), CMP_FULL);
+    CHECK_EQ(service.no_room, 1);
+    CHECK_EQ(ask(&b, CMP_FILES, 0, NULL, 0, NULL, 0), 0);
+    memcpy(&r, reply.body, sizeof(r));
+    CHECK_EQ(r.open, 3);
+    CHECK_EQ(r.max, 3);
+    CHECK_EQ(ask(&a, CMP_CLOSE, file, NULL, 0, NULL, 0), 0);
+    CHECK_EQ(ask(&b, CMP_FILES, 0, NULL, 0, NULL, 0), 0);
+    memcpy(&r, reply.body, sizeof(r));
+    CHECK_EQ(r.open, 2);
+    (void)open_file(&b, 9, 7);
+    CHECK_EQ(service.no_room, 1);
+    session_end(a.s, true);
+    session_end(b.s, true);
+    service_down();
+}
+
 /* ---- Writes that the service does not see ---------------------------------------------------- */
 
 static void test_outside(void)
@@ -592,7 +620,7 @@ static const struct harness_test tests[] = {
     TEST(bounds),        TEST(outside),     TEST(outside_then_opened),
     TEST(lost),          TEST(lost_unseen), TEST(lost_again),
     TEST(noise),         TEST(threads),     TEST(bad_validator),
-    TEST(other_space),
+    TEST(other_space),   TEST(files),
 };
 
 int main(int argc, char **argv)
