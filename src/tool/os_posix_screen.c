@@ -18,6 +18,7 @@
 #include <locale.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -81,6 +82,10 @@ static void enter(void)
 
 bool os_screen_begin(void)
 {
+    const char *const kind = getenv("TERM");
+
+    if (!kind || !*kind || !strcmp(kind, "dumb"))
+        return false;
     has_keys = isatty(STDIN_FILENO) == 1 && tcgetattr(STDIN_FILENO, &before) == 0;
     on(SIGWINCH, on_signal);
     on(SIGTSTP, on_signal);

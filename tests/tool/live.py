@@ -141,7 +141,7 @@ class Terminal:
         self.job = subprocess.Popen([sys.executable, "-c", JOB, str(to), str(come), *command],
                                     stdin=self.slave, stdout=self.slave,
                                     stderr=open("terminal.err", "wb"), pass_fds=(to, come),
-                                    env={**os.environ, **(env or {})})
+                                    env={**os.environ, "TERM": "xterm", **(env or {})})
         os.close(to)
         os.close(come)
 

@@ -248,6 +248,16 @@ def test_stop():
     t.close()
 
 
+def test_dumb():
+    for kind in ["dumb", ""]:
+        t = Terminal(80, 24, [bed.cm, "top", "p"], {**UTF8, "TERM": kind})
+        r.equal("term '%s'" % kind, t.ended(), "exit 1")
+        r.check("term '%s', says so" % kind, "with --once one view is printed" in
+                open("terminal.err").read())
+        r.check("term '%s', nothing is written" % kind, b"\033" not in t.output, t.output)
+        t.close()
+
+
 def test_sessions():
     """The pool is closed, opened again and removed while it is watched."""
     owner = Owner("p")
@@ -299,6 +309,7 @@ def main():
     test_rates(owner, 100, 60, C, [])
     test_resize()
     test_stop()
+    test_dumb()
     owner.close()
     test_files_counts(shown)
     test_sample()

@@ -118,8 +118,9 @@ static int live(struct view *v, struct frame *f)
     f->styled = true;
     os_catch_interrupts();
     if (!os_screen_begin()) {
-        tool_message(NULL, "this console does not know escape sequences; if its properties say "
-                           "'use legacy console' turn that off; with --once one view is printed");
+        tool_message(NULL, "this terminal does not know escape sequences (TERM is 'dumb' or not "
+                           "set; on Windows, its properties say 'use legacy console'); with --once "
+                           "one view is printed");
         return TOOL_FAILED;
     }
     do {
