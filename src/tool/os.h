@@ -245,5 +245,6 @@ void os_disconnect(intptr_t stream);
 enum { OS_BAD_ADDRESS = -1 };
 #define OS_WHERE 80
 int os_listen(const char *address, int *fd, char where[OS_WHERE], bool *only_here);
+void os_end_connection(int fd); /* both sides see its end; it stays open */
 
 #endif

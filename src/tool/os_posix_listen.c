@@ -90,3 +90,8 @@ int os_listen(const char *address, int *fd, char where[OS_WHERE], bool *only_her
         describe(*fd, where, only_here);
     return error;
 }
+
+void os_end_connection(int fd)
+{
+    (void)shutdown(fd, SHUT_RDWR);
+}

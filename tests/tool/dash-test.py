@@ -374,7 +374,25 @@ def test_limits(server):
     fds = "/proc/%d/fd" % server.process.pid
     r.check("connections-bounded", not os.path.isdir(fds) or
             server.wait(lambda: len(os.listdir(fds)) < 64 + 20), "")
+    # Clients that send a line now and then, as many as there may be, keep nobody out.
     for s in slow + more:
+        s.close()
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(100)]
+    for s in slow:
+        try:
+            s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        except ConnectionError:
+            pass  # it was ended for another one
+    r.check("slow-clients-keep-nobody-out", server.wait(lambda: answers(server)))
+    began, last = time.monotonic(), slow[-1]
+    while time.monotonic() - began < PATIENCE:
+        time.sleep(2)
+        try:
+            last.sendall(b"X: y\r\n")  # it is not idle
+        except ConnectionError:
+            break
+    r.check("a-slow-request-ends", 10 < time.monotonic() - began < PATIENCE, time.monotonic() - began)
+    for s in slow:
         s.close()
     r.check("serves-again", server.wait(lambda: answers(server)))
 

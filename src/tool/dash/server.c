@@ -3,8 +3,10 @@
  * server.c - web.h with libmicrohttpd.
  *
  * Owns the limits. There is one thread: a connection that is slow waits in the library's poll() and
- * holds up nobody. There are CONNECTIONS of them at most, each is ended when it is idle, and a
- * request has a little memory.
+ * holds up nobody. There are CONNECTIONS of them at most: one more ends the oldest one whose
+ * request has not come as a whole. Each is ended when it is idle, or does not send its request or
+ * take its answer in time, and a request has a little memory. The library's own limit is higher, so
+ * that it takes the one more.
  *
  * Who: serve.c, by web.h.
  */
@@ -18,14 +20,105 @@
 #include "tool/tool.h"
 
 #define CONNECTIONS 64u
-#define IDLE 15u           /* seconds */
-#define MEMORY (32u << 10) /* of a connection: headers */
+#define MORE 16u                         /* that may come before those are gone that they end */
+#define IDLE 15u                         /* seconds */
+#define REQUEST_NS UINT64_C(15000000000) /* from the end of the last answer, if there was one */
+#define ANSWER_NS UINT64_C(60000000000)  /* the same; of an answer that is under way */
+#define MEMORY (32u << 10)               /* of a connection: headers */
+
+struct client {
+    struct client *next;
+    int socket;
+    uint64_t since_ns; /* when it came, or the end of its last answer */
+    bool answered;     /* its request has come as a whole */
+    bool ended;        /* and the library has still to see it */
+};
 
 struct web {
     web_fn fn;
     void *ctx;
     struct MHD_Daemon *daemon;
+    struct client *clients; /* the newest one first */
+    unsigned count;         /* that have not ended */
 };
+
+/* ---- Connections ----------------------------------------------------------------------------- */
+
+/* The library sees it, and closes it. */
+static void end_client(struct web *w, struct client *k)
+{
+    os_end_connection(k->socket);
+    k->ended = true;
+    w->count--;
+}
+
+/* NULL: the requests of all have come. */
+static struct client *slowest(struct web *w)
+{
+    struct client *slow = NULL;
+
+    for (struct client *k = w->clients; k; k = k->next)
+        if (!k->ended && !k->answered && (!slow || k->since_ns <= slow->since_ns))
+            slow = k;
+    return slow;
+}
+
+static void end_late(struct web *w)
+{
+    const uint64_t now = cm_now();
+
+    for (struct client *k = w->clients; k; k = k->next)
+        if (!k->ended && now - k->since_ns > (k->answered ? ANSWER_NS : REQUEST_NS))
+            end_client(w, k);
+}
+
+static struct client *client_of(struct MHD_Connection *c)
+{
+    const union MHD_ConnectionInfo *const i =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return i ? i->socket_context : NULL;
+}
+
+static void on_connection(void *ctx, struct MHD_Connection *c, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    const union MHD_ConnectionInfo *const i =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct web *w = ctx;
+    struct client *k = *context, **p, *slow;
+
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        k = i ? calloc(1, sizeof(*k)) : NULL;
+        if (!k)
+            return;
+        *k = (struct client){ .next = w->clients, .socket = i->connect_fd, .since_ns = cm_now() };
+        *context = w->clients = k;
+        if (++w->count > CONNECTIONS && (slow = slowest(w)) != NULL)
+            end_client(w, slow);
+    } else if (k) {
+        for (p = &w->clients; *p != k; p = &(*p)->next)
+            ;
+        *p = k->next;
+        w->count -= !k->ended;
+        free(k);
+    }
+}
+
+/* An answer was taken, or the connection is lost. */
+static void on_completed(void *ctx, struct MHD_Connection *c, void **seen,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct client *const k = client_of(c);
+
+    (void)ctx, (void)seen, (void)code;
+    if (!k)
+        return;
+    k->answered = false;
+    k->since_ns = cm_now();
+}
+
+/* ---- Requests -------------------------------------------------------------------------------- */
 
 /* `body` is of malloc(); this frees it. */
 static enum MHD_Result send_answer(struct MHD_Connection *c, const struct web_answer *a, char *body,
@@ -58,6 +151,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const cha
     const struct web *w = ctx;
     const struct web_request r = { method, path, header(c, MHD_HTTP_HEADER_HOST),
                                    header(c, MHD_HTTP_HEADER_ACCEPT) };
+    struct client *const k = client_of(c);
     struct web_answer a = { 0 };
     char *body = NULL;
     size_t n = 0;
@@ -72,6 +166,8 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const cha
         *len = 0;
         return MHD_YES;
     }
+    if (k)
+        k->answered = true;
     out = open_memstream(&body, &n);
     if (out)
         w->fn(w->ctx, &r, &a, out);
@@ -115,8 +211,9 @@ int web_begin(const char *address, const char *hosts, web_fn fn, void *ctx, stru
         w->ctx = ctx;
         w->daemon = MHD_start_daemon(
             MHD_USE_AUTO, 0, NULL, NULL, on_request, w, MHD_OPTION_LISTEN_SOCKET, fd,
-            MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, IDLE,
-            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY, MHD_OPTION_END);
+            MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS + MORE, MHD_OPTION_CONNECTION_TIMEOUT, IDLE,
+            MHD_OPTION_NOTIFY_CONNECTION, on_connection, w, MHD_OPTION_NOTIFY_COMPLETED,
+            on_completed, NULL, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY, MHD_OPTION_END);
     }
     if (w && w->daemon)
         return TOOL_OK;
@@ -127,6 +224,7 @@ int web_begin(const char *address, const char *hosts, web_fn fn, void *ctx, stru
 
 bool web_run(struct web *web, double seconds)
 {
+    end_late(web);
     /* Interrupted by a signal it fails, which is the caller's business. */
     return MHD_run_wait(web->daemon, (int)(seconds * 1000) + 1) == MHD_YES || os_interrupted();
 }
