@@ -39,7 +39,7 @@ struct remote {
 static cmc_client *client;
 static _Alignas(4096) uint8_t book[BOOK_BYTES];
 static _Atomic bool blind;           /* everything is read at the origin */
-static bool connected;               /* as the log knows; keeper's thread */
+static int state;                    /* cmc_state(), as the log knows; keeper's thread */
 static _Atomic unsigned turned_away; /* files that the service had no room for, and not told yet */
 static struct {
     pthread_mutex_t lock;
@@ -67,14 +67,20 @@ static int open_book(void)
     return rc;
 }
 
-static void say_state(bool now)
+static void say_state(int now)
 {
-    connected = now;
-    manager_status(now ? "%s: cached by the service at %s"
-                       : "%s: uncached, there is no service at %s",
+    state = now;
+    manager_status(now == 0             ? "%s: cached by the service at %s"
+                   : now == CMC_CROWDED ? "%s: uncached, too many clients at %s"
+                                        : "%s: uncached, there is no service at %s",
                    mnt.opt.dir, mnt.opt.service);
-    if (now)
+    if (now == 0)
         say(CM_LOG_INFO, "the service at %s is there", mnt.opt.service);
+    else if (now == CMC_CROWDED)
+        say(CM_LOG_WARNING,
+            "the service at %s has too many clients: %s passes through uncached until one of them "
+            "leaves; raise \"clients\" in its configuration",
+            mnt.opt.service, mnt.opt.dir);
     else
         say(CM_LOG_WARNING, "there is no service at %s: %s passes through uncached until it comes",
             mnt.opt.service, mnt.opt.dir);
@@ -93,7 +99,7 @@ static int service_open(void)
         return EXIT_POOL;
     }
     cache_limit(FILES_MAX);
-    say_state(cmc_is_connected(client));
+    say_state(cmc_state(client));
     return 0;
 }
 
@@ -225,13 +231,13 @@ static void service_look(void)
     uint32_t open, most;
     const bool tells = cmc_files(client, &open, &most) == 0; /* an older service does not */
     /* Asks it: a connection that nobody uses does not tell that the service has ended. */
-    const bool now = tells || cmc_stats(client, &any, 1) > 0;
+    const int now = tells || cmc_stats(client, &any, 1) > 0 ? 0 : cmc_state(client);
 
     if (tells)
         make_room(open, most);
-    if (now != connected)
+    if (now != state)
         say_state(now);
-    if (now)
+    if (now == 0)
         (void)tell_failures();
 }
 

@@ -164,8 +164,10 @@ static bool say_end(struct control_client *c, int code)
 
     return say_line(
         c, "end %d %s\n", code,
-        code == 0              ? "done"
-        : code == CONTROL_AWAY ? "the service of the mount does not answer"
+        code == 0                 ? "done"
+        : code == CONTROL_AWAY    ? "the service of the mount does not answer"
+        : code == CONTROL_CROWDED ? "the service of the mount has too many clients: raise "
+                                    "\"clients\" in its configuration"
         : code == CONTROL_FULL
             ? "the service has too many files open: raise \"files\" in its configuration"
         : code == CONTROL_RESIZING ? "the pool gets another size at this moment"

@@ -61,7 +61,8 @@ const char *why_cold(const cm_file_id *id, const cm_validator *v, int *kept);
  * CONTROL_ERRNO - errno. */
 #define CONTROL_ERRNO (-100000)                        /* as -ORIGIN_ERROR */
 #define CONTROL_AWAY (CONTROL_ERRNO - ENOTCONN)        /* the service is */
-#define CONTROL_FULL (CONTROL_ERRNO - EUSERS)          /* the service has no room for the file */
+#define CONTROL_FULL (CONTROL_ERRNO - EXFULL)          /* it has no room for the file */
+#define CONTROL_CROWDED (CONTROL_ERRNO - EUSERS)       /* it has no room for the mount */
 #define CONTROL_NOT_OURS (CONTROL_ERRNO - EOPNOTSUPP)  /* it is the service's matter */
 #define CONTROL_RESIZING (CONTROL_ERRNO - EINPROGRESS) /* the mount is without its pool */
 #define CONTROL_NO_POOL (CONTROL_ERRNO - ENODEV)       /* and could not open it again yet */

@@ -415,7 +415,7 @@ static int forget(struct control_client *c, struct inode *i, const struct contro
     if (!S_ISREG(i->type))
         return CM_EINVAL;
     if (!use_known(i, &rc, &id)) {
-        if (rc != CMC_AWAY)
+        if (rc != CMC_AWAY && rc != CMC_CROWDED)
             return rc;
         (void)file_use(i);
     }
@@ -745,7 +745,10 @@ static int serve(struct control_client *c, const struct control_request *r, size
                               : serve_file(c, r, k);
     if (holds)
         resize_release();
-    return rc == CMC_AWAY ? CONTROL_AWAY : rc == CMC_FULL ? CONTROL_FULL : rc;
+    return rc == CMC_AWAY      ? CONTROL_AWAY
+           : rc == CMC_CROWDED ? CONTROL_CROWDED
+           : rc == CMC_FULL    ? CONTROL_FULL
+                               : rc;
 }
 
 int control_serve(struct control_client *c, const struct control_request *r)

@@ -56,6 +56,8 @@ int cmc_connect(const struct cmc_options *o, cmc_client **out, char why[256]);
 void cmc_disconnect(cmc_client *k);
 /* Is there a connection now? */
 int cmc_is_connected(cmc_client *k);
+/* 0: there is a connection now; else why not: CMC_AWAY or CMC_CROWDED. */
+int cmc_state(cmc_client *k);
 
 /* Takes a validator of the file as it is now, for instance with cm_identify(). Returns 0, or a
  * CM_E* code: the file is not cached then. It must not call the client. */
@@ -117,6 +119,9 @@ int64_t cmc_read_whole(cmc_file *f, uint64_t offset, void *buf, uint32_t len);
 /* The same, if the service is there, and all clients together have too many files open: `files` in
  * its configuration. */
 #define CMC_FULL (-901)
+/* The same, if the service is there, and refuses this client because it has too many: `clients` in
+ * its configuration. It is asked again after some time, half a minute at most. */
+#define CMC_CROWDED (-902)
 
 /* Stores what the origin had where a read missed. Does not wait. `flags`: CM_FILL_EOF: the file
  * ends after these bytes. CM_FILL_WARM: as cm_fill(); it waits for the answer, and returns it

@@ -62,6 +62,9 @@ enum cmp_command {
 /* The result of CMP_OPEN if all clients have too many files open. With any error the client passes.
  */
 #define CMP_FULL (-901)
+/* The result of CMP_HELLO if there are too many clients. The reply may come before the hello, with
+ * the tag 0, and then the connection ends. */
+#define CMP_CROWDED (-902)
 
 struct cmp_head {
     uint32_t bytes;   /*  0 of the whole message */

@@ -23,7 +23,8 @@
 #include "os.h"
 #include "outside_file.h"
 
-#define RETRY_NS UINT64_C(100000000) /* a service that is away is looked for so often, */
+#define RETRY_NS UINT64_C(100000000)   /* a service that is away is looked for so often, */
+#define CROWD_NS UINT64_C(30000000000) /* one that has too many clients: less and less often */
 #define TIMEOUT_MS 2000
 #define CLAIMS_MAX 64                  /* of a client; there are OUTSIDE_CLAIMS for all of them */
 #define REOPEN_NS UINT64_C(1000000000) /* a file that was refused is tried again after so long */
@@ -43,6 +44,8 @@ struct cmc_client {
     _Atomic uint32_t lives; /* links that came about */
     uint64_t retry_at;      /* lock */
     uint64_t since;         /* lock; of the link */
+    uint64_t crowd_ns;      /* lock; how long to wait after the next refusal */
+    _Atomic int away;       /* why there is no link: CMC_AWAY or CMC_CROWDED */
     unsigned late;          /* lock; links in turn whose service did not answer in time */
     bool trying;            /* lock; a thread looks for the service */
     _Atomic int claims;
@@ -79,18 +82,39 @@ static void leave(cmc_client *k)
     k->late += k->late < LATE_MAX;
 }
 
+/* There is a link, or none because of `why`; lock held. Sets when it is tried again. It took `ns`.
+ */
+static void settle_link(cmc_client *k, struct link *l, int why, uint64_t ns)
+{
+    const uint64_t now = os_now_ns();
+
+    k->trying = false;
+    k->retry_at = now + RETRY_NS + ns * RETRY_PART;
+    if (l || why != CMC_CROWDED)
+        k->crowd_ns = RETRY_NS;
+    else
+        k->retry_at += k->crowd_ns;
+    if (!l && why == CMC_CROWDED)
+        k->crowd_ns = 2 * k->crowd_ns < CROWD_NS ? 2 * k->crowd_ns : CROWD_NS;
+    atomic_store(&k->away, why);
+    k->link = l;
+    k->since = now;
+}
+
 /* The link, held; NULL: there is none now. */
 static struct link *hold_link(cmc_client *k)
 {
     struct link *l, *dead = NULL;
     uint32_t number = 0;
-    uint64_t began = 0, now;
+    uint64_t began = 0;
+    int why = CMC_AWAY;
 
     os_lock(&k->lock);
     if (k->link && link_is_lost(k->link)) {
         leave(k);
         dead = k->link;
         k->link = NULL;
+        atomic_store(&k->away, CMC_AWAY);
     }
     l = k->link;
     if (l) {
@@ -104,17 +128,13 @@ static struct link *hold_link(cmc_client *k)
         link_drop(dead);
     if (number == 0)
         return l;
-    l = link_open(&k->options, number);
+    l = link_open(&k->options, number, &why);
     if (l)
         atomic_store(&k->astray, link_outside(l) != atomic_load(&k->outside.at->name));
     if (l)
         atomic_fetch_add(&k->lives, 1);
     os_lock(&k->lock);
-    k->trying = false;
-    now = os_now_ns();
-    k->retry_at = now + RETRY_NS + (now - began) * RETRY_PART;
-    k->link = l;
-    k->since = now;
+    settle_link(k, l, why, os_now_ns() - began);
     if (l)
         link_hold(l);
     os_unlock(&k->lock);
@@ -130,6 +150,8 @@ static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
         snprintf(why, 256, "%.160s: %s", o->where, fault);
         return CM_EINVAL;
     }
+    k->away = CMC_AWAY;
+    k->crowd_ns = RETRY_NS;
     k->where = strdup(o->where);
     k->options = *o;
     k->options.where = k->where;
@@ -232,6 +254,11 @@ struct link *client_link(cmc_client *k)
     return hold_link(k);
 }
 
+int client_away(cmc_client *k)
+{
+    return atomic_load(&k->away);
+}
+
 int cmc_is_connected(cmc_client *k)
 {
     struct link *l = hold_link(k);
@@ -239,6 +266,11 @@ int cmc_is_connected(cmc_client *k)
     if (l)
         link_drop(l);
     return l != NULL;
+}
+
+int cmc_state(cmc_client *k)
+{
+    return cmc_is_connected(k) ? 0 : client_away(k);
 }
 
 /* ---- Structs that grow ----------------------------------------------------------------------- */
@@ -371,7 +403,7 @@ int client_why_not(cmc_file *f)
 {
     struct link *l = hold_present(f->client);
     const uint64_t opened = atomic_load(&f->opened);
-    int why = CMC_AWAY;
+    int why = client_away(f->client);
 
     if (l && opened >> 32 == link_number(l))
         why = (uint32_t)opened == 0 ? atomic_load(&f->refused) : 0;

@@ -17,6 +17,7 @@ int client_why_not(cmc_file *f);
  */
 struct link *client_link(cmc_client *k);
 cmc_client *client_of(const cmc_file *f); /* client.c */
+int client_away(cmc_client *k); /* client.c: why there is no link, CMC_AWAY or CMC_CROWDED */
 
 /* client.c: structs that pass between a program and a client library of another version: the rules
  * of the library (src/api/structs.c), which is not linked. */

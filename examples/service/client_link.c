@@ -105,7 +105,9 @@ static int64_t lose(struct link *l)
 static int64_t take_reply(struct link *l, const struct cmp_head *h, size_t n, uint64_t tag,
                           const struct request *q, struct answer *a)
 {
-    if (cmp_check(h, n, 1) != CMP_SOUND || h->tag != tag || h->command != q->command)
+    const bool early = q->command == CMP_HELLO && h->tag == 0 && h->result == CMP_CROWDED;
+
+    if (cmp_check(h, n, 1) != CMP_SOUND || (h->tag != tag && !early) || h->command != q->command)
         return lose(l);
     if (h->result < 0)
         return h->result;
@@ -201,7 +203,9 @@ static int64_t ask_by_stream(struct link *l, const struct request *q, struct ans
     if (!link_is_lost(l)) {
         const uint64_t tag = ++l->tag;
 
-        if (!send_request(l, q, tag) || (a && (n = receive_message(l, room, pass)) == 0)) {
+        /* A service that has too many clients may have said so, and have gone, before the hello. */
+        if ((!send_request(l, q, tag) && q->command != CMP_HELLO) ||
+            (a && (n = receive_message(l, room, pass)) == 0)) {
             result = lose(l);
         } else if (a) {
             memcpy(&h, fixed, sizeof(h));
@@ -370,7 +374,7 @@ void link_settle(struct link *l)
 
 /* ---- Hello ----------------------------------------------------------------------------------- */
 
-static bool hello(struct link *l, bool want_ring)
+static bool hello(struct link *l, bool want_ring, int *why)
 {
     const struct cmp_hello m = { CMP_MAGIC, CMP_VERSION, want_ring ? CMP_WANT_RING : 0, 0 };
     const struct request q = { .command = CMP_HELLO, .body = &m, .body_len = sizeof(m) };
@@ -378,7 +382,10 @@ static bool hello(struct link *l, bool want_ring)
     struct answer a = { .body = &r, .body_room = sizeof(r) };
     struct ring_pass pass = RING_PASS_NONE;
 
-    if (ask_by_stream(l, &q, &a, &pass) != 0 || r.data_max == 0 || r.block != CM_BLOCK_SIZE) {
+    const int64_t e = ask_by_stream(l, &q, &a, &pass);
+
+    *why = e == CMP_CROWDED ? CMC_CROWDED : CMC_AWAY;
+    if (e != 0 || r.data_max == 0 || r.block != CM_BLOCK_SIZE) {
         ring_pass_end(&pass);
         return false;
     }
@@ -395,10 +402,11 @@ static bool hello(struct link *l, bool want_ring)
     return true;
 }
 
-struct link *link_open(const struct cmc_options *o, uint32_t number)
+struct link *link_open(const struct cmc_options *o, uint32_t number, int *why)
 {
     struct link *l = calloc(1, sizeof(*l));
 
+    *why = CMC_AWAY;
     if (!l)
         return NULL;
     os_mutex_begin(&l->lock);
@@ -407,7 +415,7 @@ struct link *link_open(const struct cmc_options *o, uint32_t number)
     l->free = UINT32_MAX;
     l->timeout_ns = UINT64_C(1000000) * o->timeout_ms;
     if (client_stream_open(&l->stream, o->where, l->timeout_ns) &&
-        hello(l, !(o->flags & CMC_NO_RING)))
+        hello(l, !(o->flags & CMC_NO_RING), why))
         return l;
     link_drop(l);
     return NULL;

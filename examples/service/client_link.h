@@ -12,8 +12,9 @@
 
 struct link;
 /* Says hello to the service, and holds the link once. `number`: of this link, not 0. NULL: there is
- * no service, or it speaks another version. */
-struct link *link_open(const struct cmc_options *o, uint32_t number);
+ * no service, or it speaks another version (*why: CMC_AWAY), or it has too many clients
+ * (CMC_CROWDED). */
+struct link *link_open(const struct cmc_options *o, uint32_t number, int *why);
 void link_hold(struct link *l);
 void link_drop(struct link *l);
 

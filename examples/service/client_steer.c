@@ -9,13 +9,14 @@
  */
 #include "client_file.h"
 
-/* Asks by a link, which is released; NULL: there is none. The result, or CMC_AWAY. */
-static int ask_by(struct link *l, const struct request *q, struct answer *a)
+/* Asks by a link of the client, which is released; NULL: there is none. The result, or why there is
+ * none. */
+static int ask_by(cmc_client *k, struct link *l, const struct request *q, struct answer *a)
 {
     int64_t result = LINK_LOST;
 
     if (!l)
-        return CMC_AWAY;
+        return client_away(k);
     if (link_steers(l)) {
         link_settle(l); /* what was filled before counts */
         result = link_ask(l, q, a);
@@ -30,7 +31,7 @@ static int ask_of(cmc_file *f, struct request *q, struct answer *a)
     struct link *l = client_hold(f, &q->file);
     const int why = l ? 0 : client_why_not(f);
 
-    return why < 0 ? why : ask_by(l, q, a);
+    return why < 0 ? why : ask_by(client_of(f), l, q, a);
 }
 
 int cmc_file_cached(cmc_file *f, uint64_t offset, uint64_t len, uint64_t *bytes, int *kept)
@@ -92,7 +93,7 @@ int cmc_look_up(cmc_client *k, const cm_file_id *id)
     if (!k || !id || (id->hi | id->lo) == 0)
         return CM_EINVAL;
     m = (struct cmp_look_up){ .id_hi = id->hi, .id_lo = id->lo };
-    return ask_by(client_link(k), &q, &a);
+    return ask_by(k, client_link(k), &q, &a);
 }
 
 int cmc_pool(cmc_client *k, cm_info *info)
@@ -105,7 +106,7 @@ int cmc_pool(cmc_client *k, cm_info *info)
 
     if (!k || !info || !client_can_give(info))
         return CM_EINVAL;
-    e = ask_by(client_link(k), &q, &a);
+    e = ask_by(k, client_link(k), &q, &a);
     if (e < 0)
         return e;
     (void)client_take(&i, sizeof(i), info);

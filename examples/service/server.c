@@ -58,7 +58,8 @@ static const char *let_in(struct server *s, struct connection *c)
     if (s->stopping) {
         why = "the service ends";
     } else if (s->clients >= s->clients_max) {
-        why = "there are too many clients";
+        why = "there are too many clients: raise \"clients\" in the configuration";
+        c->crowded = true;
     } else {
         s->clients++;
         c->number = ++s->last;
@@ -84,7 +85,7 @@ static void log_refusal(struct server *s, const struct connection *c, const char
     os_unlock(&s->lock);
     const char *more = n < SERVER_REFUSED_LINES
                            ? ""
-                           : ". More that are refused within ten seconds are not in the log";
+                           : "; more that are refused within ten seconds are not in the log";
     if (n <= SERVER_REFUSED_LINES)
         server_log(s, LOG_WARN, "%s %u was refused: %s%s", c->kind, c->client, why, more);
 }
@@ -95,6 +96,7 @@ bool server_enter(struct server *s, struct connection *c)
 
     c->server = s;
     c->why = NULL;
+    c->crowded = false;
     c->session = session_begin(&s->service, s->service.has_names ? c->client : 0, c->data_max);
     os_mutex_begin(&c->lock);
     if (c->session)

@@ -60,6 +60,7 @@ struct connection {
     struct session *session;
     os_mutex lock;
     const char *why; /* lock; the connection ends; the first reason */
+    bool crowded;    /* it was refused, because there are too many */
     uint64_t number;
 };
 

@@ -118,8 +118,8 @@ static void socket_free(struct stream *stream)
     free(s);
 }
 
-static const struct stream_calls calls = { socket_receive, socket_send, socket_shut, socket_gone,
-                                           socket_free };
+static const struct stream_calls calls = { socket_receive, socket_send, socket_shut,
+                                           socket_gone,    socket_free, true };
 
 /* ---- Waiting for clients --------------------------------------------------------------------- */
 

@@ -215,6 +215,16 @@ static struct stream_client *new_client(struct stream *stream)
     return NULL;
 }
 
+/* There is nothing else in the way of these few bytes. Its hello may still be on its way. */
+static void tell_crowded(struct stream *s)
+{
+    const struct cmp_head h = {
+        .bytes = sizeof(h), .version = CMP_VERSION, .command = CMP_HELLO, .result = CMP_CROWDED
+    };
+
+    (void)s->calls->send(s, &h, sizeof(h), NULL);
+}
+
 void stream_take(struct server *s, struct stream *stream)
 {
     struct stream_client *c = new_client(stream);
@@ -230,6 +240,8 @@ void stream_take(struct server *s, struct stream *stream)
             return;
         server_drop(&c->connection, "there is no thread for it");
         server_leave(&c->connection);
+    } else if (c->connection.crowded && stream->calls->tells) {
+        tell_crowded(stream);
     }
     free_client(c);
 }

@@ -22,6 +22,8 @@ struct stream_calls {
     /* Has the client's process ended, or does it within `ms`? False: not known. */
     bool (*gone)(struct stream *s, unsigned ms);
     void (*free)(struct stream *s);
+    /* May send() be called for a client that was not let in, and never wait? */
+    bool tells;
 };
 struct stream {
     const struct stream_calls *calls;

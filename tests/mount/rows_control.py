@@ -172,7 +172,7 @@ OF_CONTROL = [
        'control-service', '^forget$', SERVICE,
        'return cmc_invalidate(i->remote->file, 0, CM_ALL);', 'return 0;'),
     _m('steered service, away', 'a forget is lost while the service is away', 'control-service',
-       '^the service is away$', STEER, 'if (rc != CMC_AWAY)\n            return rc;', 'return rc;'),
+       '^the service is away$', STEER, 'if (rc != CMC_AWAY && rc != CMC_CROWDED)\n            return rc;', 'return rc;'),
     _m('steered service, records', 'to ask for a file makes a record in the service',
        'control-service', '^cached leaves no record$', SERVICE,
        'return cmc_look_up(client, id);', 'return 0;'),

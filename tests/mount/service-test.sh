@@ -271,6 +271,31 @@ t_no_room() {
   do_unmount
   rm "$org/one" "$org/two"
 }
+# The mount is one client too many, until another one leaves.
+t_crowded() {
+  local second=$work/second why='has too many clients: '
+  mkdir "$second"
+  echo there > "$second/file"
+  start_service 'clients = 1'
+  do_mount
+  "$mount_bin" "$second" --service "$socket" 2>>"$work/log"
+  until_said 1 "the service at .* $why.* passes through uncached .*raise \"clients\""
+  status 8 "$cm" warm "$second/file"
+  says "^cachemax: $second: the service of the mount ${why}raise \"clients\""
+  status 0 "$cm" list
+  says "$second $socket - the service of the mount $why"
+  grep -q 'process [0-9]* was refused: there are too many clients: raise "clients"' \
+    "$work/service.log"
+  fails grep -q 'there is no service' "$work/log"
+  cd /
+  fusermount3 -u "$org"
+  eventually "$cm" warm "$second/file"
+  [ "$(grep -c 'was refused' "$work/service.log")" -lt 20 ] # it asks less and less often
+  fusermount3 -u "$second"
+  wait_mount
+  rmdir_second
+}
+rmdir_second() { eventually rm -r "$work/second"; }
 cached_now() {
   read_direct "$1"
   "$cm" cached "$1" | grep -q ' 100.00 %$'
@@ -502,6 +527,8 @@ check "what is left out while it is away" t_left_out_away
 check "more files than the service takes" t_more_files
 : > "$work/log"
 check "a file that it has no room for" t_no_room
+: > "$work/log"
+check "a service with too many clients" t_crowded
 : > "$work/log"
 check "warm after a write and a kill" t_written
 : > "$work/log"

@@ -161,12 +161,13 @@ static void test_signals(void)
 {
     const struct cmc_options o = { .where = where, .timeout_ms = 100 };
     struct client_stream s;
+    int away;
     uint8_t *bytes = calloc(1, 8 << 20);
     const struct piece p[2] = { { bytes, 8 << 20 }, { NULL, 0 } };
     REQUIRE(bytes != NULL);
     service_up(true);
     ticks_begin();
-    CHECK(link_open(&o, 1) == NULL);
+    CHECK(link_open(&o, 1, &away) == NULL);
     CHECK(ticks < TICKS_MAX);
     ticks_begin();
     CHECK(client_stream_open(&s, where, 100000000));

@@ -110,7 +110,7 @@ static void look(struct row *r, struct control *c)
     r->pool_gone = !r->service && (control_pool_is_gone(r->mount) ||
                                    (r->answers && !control_is_pool(r->mount->source, r->uuid)));
     r->why = error                          ? control_why(r->mount, error)
-             : end.code == CONTROL_AWAY     ? control_error_text(end.code)
+             : control_is_away(end.code)    ? control_error_text(end.code)
              : end.code == CONTROL_CROWD    ? "too many clients"
              : end.code == CONTROL_RESIZING ? "its pool gets another size at this moment"
              : end.code == CONTROL_NO_POOL

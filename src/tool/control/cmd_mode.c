@@ -113,7 +113,7 @@ static int ask(const char *where, const struct os_mount *m, int mode, uint64_t *
     if (c)
         control_close(c);
     free(c);
-    if (error || end.code == CONTROL_AWAY)
+    if (error || control_is_away(end.code))
         return TOOL_NO_MOUNT;
     return end.code ? TOOL_FAILED : TOOL_OK;
 }

@@ -30,6 +30,9 @@ const char *control_error_text(int error)
         return "stopped";
     case CONTROL_AWAY:
         return "the service of the mount does not answer";
+    case CONTROL_CROWDED:
+        return "the service of the mount has too many clients: raise \"clients\" in its "
+               "configuration";
     case OS_TIMED_OUT:
         return "the mount does not answer in time";
     case OS_INTERRUPTED:
@@ -44,6 +47,11 @@ const char *control_error_text(int error)
     default:
         return os_error_text(error);
     }
+}
+
+bool control_is_away(int code)
+{
+    return code == CONTROL_AWAY || code == CONTROL_CROWDED;
 }
 
 /* With a service the control socket is beside the service's socket, and has the device in its name,

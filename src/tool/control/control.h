@@ -37,6 +37,8 @@ struct control_listener {
 };
 #define CONTROL_ERRNO (-100000)
 #define CONTROL_AWAY (-100107) /* the service of the mount is: ENOTCONN of Linux */
+/* The service refuses the mount, because it has too many clients: EUSERS of Linux. */
+#define CONTROL_CROWDED (-100087)
 /* Of Linux, where the mount runs. */
 #define CONTROL_NO_FILE (CONTROL_ERRNO - 2)
 #define CONTROL_BUSY (CONTROL_ERRNO - 16)
@@ -69,6 +71,8 @@ bool control_pool_is_gone(const struct os_mount *m);
 /* The same, and whether another pool is at the path by now: the mount is asked. */
 bool control_pool_is_lost(const struct os_mount *m);
 bool control_is_dead(int error);
+/* Can the mount not ask its service, so that it would answer the same for each file? */
+bool control_is_away(int code);
 /* What to do with a dead mount when it is unmounted: the rest of a line. `error`: what an attempt
  * to open it gave. */
 const char *control_after_dead(const struct os_mount *m, int error);

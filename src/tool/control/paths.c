@@ -394,8 +394,8 @@ static int ask(struct control_files *f, struct control *c, struct sweep *s,
     } else if (error == 0) {
         error = control_ask_again(c, m, s->verb, s->number, path, &listener, s->progress, &s->end);
     }
-    if (error == 0 && s->end.code == CONTROL_AWAY)
-        error = CONTROL_AWAY; /* the other files would get the same answer */
+    if (error == 0 && control_is_away(s->end.code))
+        error = s->end.code; /* the other files would get the same answer */
     if (os_interrupted() || error == 0 || error == CONTROL_STOPPED)
         return error;
     control_complain(m->point, m, error);

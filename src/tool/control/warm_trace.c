@@ -149,8 +149,8 @@ static int ask(struct sweep_trace *s, const char *verb, const char *text)
     s->size = s->cached = s->stored = s->read = s->left_out = s->limit.most = 0;
     error = control_ask_again(s->c, s->mount, verb, *text ? s->w->rate : 0, text, &listener,
                               &s->progress, &s->end);
-    if (error == 0 && s->end.code == CONTROL_AWAY)
-        error = CONTROL_AWAY; /* the other parts would get the same answer */
+    if (error == 0 && control_is_away(s->end.code))
+        error = s->end.code; /* the other parts would get the same answer */
     if (error && error != CONTROL_STOPPED && !os_interrupted()) {
         progress_end(&s->progress);
         tool_message(s->mount->point, "%s", control_error_text(error));
