@@ -16,7 +16,7 @@ struct session *session_begin(struct service *service, uint32_t client, uint32_t
 {
     struct session *s = calloc(1, sizeof(*s));
 
-    if (s && (s->file = calloc(service->open_max, sizeof(*s->file))) == NULL) {
+    if (s && (s->chunk = calloc(service->open_max / CHUNK + 1, sizeof(struct handle *))) == NULL) {
         free(s);
         return NULL;
     }
@@ -38,10 +38,16 @@ void session_has_ring(struct session *s, uint64_t bytes, uint64_t name, uint64_t
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
+/* Lock held. Of those that there are. */
+static struct handle *handle_at(struct session *s, uint32_t place)
+{
+    return &s->chunk[place / CHUNK][place % CHUNK];
+}
+
 /* Lock held. NULL: it is not open. */
 static struct handle *handle_of(struct session *s, uint32_t file)
 {
-    struct handle *h = file > 0 && file <= s->service->open_max ? &s->file[file - 1] : NULL;
+    struct handle *h = file > 0 && file <= s->room ? handle_at(s, file - 1) : NULL;
 
     return h && h->served && !h->closed ? h : NULL;
 }
@@ -89,7 +95,7 @@ static bool take_lost_token(struct session *s, uint32_t file, struct token *t)
 /* The last request of a closed file is done: nobody uses the handle any more. */
 static void free_file(struct session *s, struct handle *h, bool gone)
 {
-    const uint32_t file = (uint32_t)(h - s->file) + 1;
+    const uint32_t file = h->file;
     struct token t;
 
     while (take_lost_token(s, file, &t))
@@ -115,16 +121,29 @@ void state_leave(struct session *s, struct handle *h)
         free_file(s, h, true);
 }
 
+/* Lock held. Most clients have few files open, and some do nothing but connect. */
+static void grow(struct session *s)
+{
+    const uint32_t left = s->service->open_max - s->room;
+
+    if (left == 0 || !(s->chunk[s->room / CHUNK] = calloc(CHUNK, sizeof(struct handle))))
+        return;
+    s->room += left < CHUNK ? left : CHUNK;
+}
+
 uint32_t state_add(struct session *s, const struct handle *h)
 {
     uint32_t file = 0;
 
     os_lock(&s->lock);
-    while (s->used < s->service->open_max && s->file[s->used].served)
+    while (s->used < s->room && handle_at(s, s->used)->served)
         s->used++;
-    if (s->used < s->service->open_max) {
-        s->file[s->used] = *h;
-        file = ++s->used;
+    if (s->used == s->room)
+        grow(s);
+    if (s->used < s->room) {
+        file = s->used + 1;
+        *handle_at(s, s->used) = *h;
+        handle_at(s, s->used++)->file = file;
     }
     os_unlock(&s->lock);
     return file;
@@ -235,10 +254,12 @@ void session_end(struct session *s, bool gone)
 {
     if (gone && s->client != 0) /* 0: all processes that the service cannot see */
         outside_client_ended(s->service->outside, s->client);
-    for (uint32_t file = 0; file < s->service->open_max; file++)
-        if (s->file[file].served)
-            free_file(s, &s->file[file], gone);
+    for (uint32_t place = 0; place < s->room; place++)
+        if (handle_at(s, place)->served)
+            free_file(s, handle_at(s, place), gone);
     os_mutex_end(&s->lock);
-    free(s->file);
+    for (uint32_t place = 0; place < s->room; place += CHUNK)
+        free(s->chunk[place / CHUNK]);
+    free(s->chunk);
     free(s);
 }

@@ -13,9 +13,11 @@
 
 #define TICKETS 256u  /* misses that wait for their fill; the oldest one is void then */
 #define BRACKETS 256u /* that may be open at a time, with the syncs */
+#define CHUNK 256u    /* handles that the table grows by */
 
 struct handle {
     struct served *served; /* NULL: free */
+    uint32_t file;         /* its number */
     cm_file *cf;
     uint32_t uses; /* requests that are handled now, and 1 until it is closed */
     bool closed;
@@ -41,9 +43,10 @@ struct session {
     uint64_t ring, ring_name, bell_name; /* bytes and names; 0: none */
     os_mutex lock;                       /* all that follows */
     bool greeted;
-    uint64_t last; /* number that was given out */
-    struct handle *file;
-    uint32_t used; /* all handles below this place are in use */
+    uint64_t last;         /* number that was given out */
+    struct handle **chunk; /* CHUNK of them each, which do not move; the rest is NULL */
+    uint32_t room;         /* handles that there are */
+    uint32_t used;         /* all handles below this place are in use */
     struct ticket ticket[TICKETS];
     struct token token[BRACKETS];
 };

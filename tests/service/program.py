@@ -16,15 +16,6 @@ SERVICE, TOOL, WORK = sys.argv[1:4]
 WAIT = 60  # seconds for what is sure to come, on a busy machine
 
 
-def eventually(what):
-    until = time.monotonic() + WAIT
-    while not what():
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 class Service:
     """A service with its own pool; its log is a pipe, and `log` what was read of it."""
 
@@ -49,8 +40,8 @@ class Service:
 
     def connect(self):
         s = socket.socket(socket.AF_UNIX)
+        s.connect(self.where)  # without a time-out: with one it does not wait for the listener
         s.settimeout(WAIT)
-        s.connect(self.where)
         return s
 
     def offend(self):
@@ -87,7 +78,26 @@ def t_the_reader_of_the_log_has_gone(s):
     same(s.end(), 0, 'the exit status at the end')
 
 
-TESTS = {t_the_reader_of_the_log_has_gone: ()}
+def resident(s):
+    with open('/proc/%d/status' % s.process.pid, encoding='ascii') as f:
+        return next(int(line.split()[1]) for line in f if line.startswith('VmRSS'))
+
+
+def t_silent_clients(s):
+    """Clients that connect and do nothing take next to nothing, also after many have gone."""
+    for _ in range(100):
+        s.connect().close()
+    before = resident(s)
+    some = [s.connect() for _ in range(50)]
+    time.sleep(1)  # they are served within that as a rule; if not, nothing is seen
+    grown = resident(s) - before
+    for c in some:
+        c.close()
+    if grown > 50 * 150:
+        raise AssertionError('50 silent clients take %d KiB' % grown)
+
+
+TESTS = {t_the_reader_of_the_log_has_gone: (), t_silent_clients: ('clients = 1000',)}
 
 
 def main():

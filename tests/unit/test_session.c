@@ -294,6 +294,28 @@ static void test_bounds(void)
     service_down();
 }
 
+/* The table of a client's files grows, and what is closed in its middle is used again. */
+static void test_many_files(void)
+{
+    enum { MANY = 600 };
+    static uint32_t file[MANY];
+    const struct cmp_open m = { .id_lo = 9 };
+    service_up();
+    service.open_max = MANY;
+    struct client a = client();
+    for (unsigned i = 0; i < MANY; i++)
+        file[i] = open_file(&a, i + 1, 7);
+    CHECK_EQ(ASK(&a, CMP_OPEN, 0, m), CM_ENOMEM);
+    store(&a, file[300], 3, 'x');
+    CHECK_EQ(ask(&a, CMP_CLOSE, file[257], NULL, 0, NULL, 0), 0);
+    CHECK_EQ(open_file(&a, 1000, 7), file[257]);
+    CHECK_EQ(block_is(&a, file[300], 3), 'x');
+    CHECK_EQ(read_block(&a, MANY + 1, 3), INT64_MIN);
+    session_end(a.s, true);
+    CHECK_EQ(service.handles, 0);
+    service_down();
+}
+
 /* Files of all clients together: who cannot open one learns why, and any of them how many it is. */
 static void test_files(void)
 {
@@ -620,7 +642,7 @@ static const struct harness_test tests[] = {
     TEST(bounds),        TEST(outside),     TEST(outside_then_opened),
     TEST(lost),          TEST(lost_unseen), TEST(lost_again),
     TEST(noise),         TEST(threads),     TEST(bad_validator),
-    TEST(other_space),   TEST(files),
+    TEST(other_space),   TEST(files),       TEST(many_files),
 };
 
 int main(int argc, char **argv)
