@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,12 +40,24 @@ static bool logs_to_journal(void)
     return strcmp(own, stream) == 0;
 }
 
+static bool put_line(enum log_weight w, const char *text)
+{
+    return with_weights ? say_at_once("<%d>%s", (int)w, text)
+                        : say_at_once("cachemax-service: %s", text);
+}
+
+/* Lines that nobody took are left out: clients do not wait for whoever reads the log. */
 static void log_line(enum log_weight w, const char *text)
 {
-    if (with_weights)
-        say(stderr, "<%d>%s", (int)w, text);
-    else
-        say(stderr, "cachemax-service: %s", text);
+    static _Atomic unsigned left_out;
+    unsigned n = atomic_exchange(&left_out, 0);
+    char line[100];
+
+    snprintf(line, sizeof(line), "%u lines are missing here: nobody had read those before them", n);
+    if (n == 0 || put_line(LOG_WARN, line))
+        n = 0;
+    n += !put_line(w, text);
+    atomic_fetch_add(&left_out, n);
 }
 
 /* Clients are taken. */

@@ -68,8 +68,8 @@ static void stream_free(struct stream *stream)
     free(s);
 }
 
-static const struct stream_calls calls = { stream_receive, stream_send, stream_shut, stream_gone,
-                                           stream_free };
+static const struct stream_calls calls = { stream_receive, stream_send, stream_shut,
+                                           stream_gone,    stream_free, false };
 
 /* ---- Waiting for clients --------------------------------------------------------------------- */
 
@@ -226,4 +226,4 @@ static void pipe_stop(void *state)
     close_listener(l);
 }
 
-const struct transport transport_local = { "pipe", pipe_start, pipe_stop };
+const struct transport transport_local = { "pipe", pipe_start, pipe_stop, NULL };

@@ -382,4 +382,4 @@ static void stop(void *state)
     free_port(p);
 }
 
-const struct transport transport_port = { "port", start, stop };
+const struct transport transport_port = { "port", start, stop, NULL };

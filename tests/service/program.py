@@ -5,7 +5,10 @@ shell cannot ask: readers of its log that go or stop, clients that do nothing, t
 
 Prints "ok NAME" or "FAIL NAME: why" for every check. Works in DIRECTORY, which is empty.
 """
+import fcntl
 import os
+import re
+import select
 import signal
 import socket
 import subprocess
@@ -78,6 +81,26 @@ def t_the_reader_of_the_log_has_gone(s):
     same(s.end(), 0, 'the exit status at the end')
 
 
+def t_the_reader_of_the_log_stops(s):
+    """The log is full, and nobody reads. The service goes on, and tells later that lines are
+    missing; and it ends when it has to."""
+    fcntl.fcntl(s.process.stderr, F_SETPIPE_SZ, 4096)
+    for _ in range(300):
+        s.offend()
+    s.log = b''
+    until = time.monotonic() + WAIT
+    while not re.search(b' lines are missing here: nobody had read .* was ended', s.log, re.S):
+        if select.select([s.process.stderr], [], [], 0.1)[0]:
+            s.log += os.read(s.process.stderr.fileno(), 65536)
+        elif time.monotonic() < until:
+            s.offend()
+        else:
+            raise AssertionError('nobody tells of the lines that are missing')
+    for _ in range(300):
+        s.offend()
+    same(s.end(), 0, 'the exit status at the end')
+
+
 def resident(s):
     with open('/proc/%d/status' % s.process.pid, encoding='ascii') as f:
         return next(int(line.split()[1]) for line in f if line.startswith('VmRSS'))
@@ -97,7 +120,9 @@ def t_silent_clients(s):
         raise AssertionError('50 silent clients take %d KiB' % grown)
 
 
-TESTS = {t_the_reader_of_the_log_has_gone: (), t_silent_clients: ('clients = 1000',)}
+F_SETPIPE_SZ = 1031
+TESTS = {t_the_reader_of_the_log_has_gone: (), t_the_reader_of_the_log_stops: (),
+          t_silent_clients: ('clients = 1000',)}
 
 
 def main():

@@ -56,7 +56,8 @@ static void no_log(enum log_weight w, const char *text)
     (void)text;
 }
 
-static const struct stream_calls calls = { receive_nothing, send_nothing, shut, gone, set_free };
+static const struct stream_calls calls = { receive_nothing, send_nothing, shut, gone,
+                                           set_free,        false };
 static struct stream stream = { &calls, 1234 };
 
 static void begin(struct pool *p, unsigned clients, void (*log)(enum log_weight, const char *))
