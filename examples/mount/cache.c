@@ -221,7 +221,8 @@ static void attach(struct inode *i)
     struct look l;
     bool remember;
 
-    i->starved = fd < 0 && is_want(errno);
+    i->unread_errno = fd < 0 ? errno : 0;
+    i->starved = is_want(i->unread_errno);
     if (fd < 0)
         return;
     remember = coherence_begin(i, &l);

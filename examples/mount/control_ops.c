@@ -265,8 +265,8 @@ static int warm_range(struct control_client *c, struct inode *i, const struct wa
     } else {
         tell_left_out(c, i);
         pthread_mutex_lock(&i->lock);
-        if (i->starved && !atomic_load(&i->left_out))
-            rc = of_errno(EMFILE);
+        if (i->unread_errno && !atomic_load(&i->left_out))
+            rc = of_errno(i->starved ? EMFILE : i->unread_errno);
         pthread_mutex_unlock(&i->lock);
     }
     file_unuse(i);

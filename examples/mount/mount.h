@@ -210,6 +210,7 @@ struct inode {
     unsigned raw;          /* changes that have no bracket: no attaching meanwhile */
     unsigned marked;       /* when its ctime was changed for that; cache.c */
     bool starved;          /* it could not be attached for want of a descriptor or memory */
+    int unread_errno;      /* why it could not be opened to be attached, or 0 */
     bool forgotten;        /* the pool has been told, since it was attached last */
     _Atomic bool unlinked; /* no name left: forget it once users is 0 */
     _Atomic bool written;  /* through this mount, since attach */

@@ -100,11 +100,13 @@ t_user() {
   "$cm" create "$shm/user/pool" --size=16MiB -q
   mknod -m 666 "$work/fuse" c 10 229
   mount --bind "$work/fuse" /dev/fuse
+  cp "$cm" "$work/sbin/cachemax"
   cp "$mount_bin" "$work/sbin/cachemax-mount" # the build may lie where others cannot look
   ln -sf "$work/sbin/cachemax-mount" "$work/sbin/mount.fuse.cachemax"
   chmod 755 "$shm" "$work/sbin"
   chown -R 65534:65534 "$org" "$shm/user"
   echo some > "$org/foreign" && chmod 4766 "$org/foreign" # root's, for all to write
+  echo hidden > "$org/hidden" && chmod 600 "$org/hidden"  # root's, so the mount cannot read it
   echo "none $org fuse.cachemax noauto,user,pool=$shm/user/pool 0 0" > "$work/fstab"
   as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
   "${as[@]}" mount "$org" >&2
@@ -115,6 +117,13 @@ t_user() {
   same "$("${as[@]}" stat -c %a "$org/foreign")" 766
   same "$("${as[@]}" cat "$org/foreign")" "$(printf 'some\nmore')"
   "${as[@]}" umount "$org" >&2
+  until "$cm" info "$shm/user/pool" | grep -Eq '^state: +clean'; do sleep 0.05; done
+  "${as[@]}" "$work/sbin/cachemax-mount" "$org" --pool "$shm/user/pool" >&2
+  for verb in warm pin; do
+    status 1 "${as[@]}" "$work/sbin/cachemax" $verb "$org/hidden"
+    says '/hidden: Permission denied$'
+  done
+  "${as[@]}" fusermount3 -u "$org" >&2
   until "$cm" info "$shm/user/pool" | grep -Eq '^state: +clean'; do sleep 0.05; done
   umount /dev/fuse
   ln -sf "$mount_bin" "$work/sbin/mount.fuse.cachemax"

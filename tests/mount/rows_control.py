@@ -3,6 +3,9 @@
 from rows import CACHE, CONTROL, GATE, MAIN, OPEN, POOL, READ, RESIZE, SERVICE, STEER, _m
 
 OF_CONTROL = [
+    _m('control, not readable', 'a file that the mount may not read has another fault', 'admin',
+       '^mount by an ordinary user$', CACHE, 'i->unread_errno = fd < 0 ? errno : 0;\n',
+       'i->unread_errno = fd < 0 && is_want(errno) ? errno : 0;\n'),
     # The control socket
     _m('control for all', 'the socket of a mount is open to others', 'control',
        '^(a running mount|the socket answers)$', CONTROL, 'fchmod(control.listener, 0600) < 0 ||',
