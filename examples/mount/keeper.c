@@ -34,6 +34,7 @@
 
 #define DELAY_NS 250000000ull
 #define TICK_NS 10000000ull /* a program that unmounts takes longer to start */
+#define POLL_NS 200000000ull
 #define LOOK_NS 1000000000ull
 #define GONE_NS 10000000000ull
 #define QUIET_NS 1000000000ull
@@ -420,6 +421,18 @@ static void revalidate_one(struct inode *i, void *ctx)
         p->left++;
 }
 
+/* How long it may sleep, if nothing signals. Lock held. What is in a list is due at a time, or when
+ * the origin is quiet. What others write may have to be seen earlier than what is looked at once in
+ * a while. */
+static uint64_t rest(const struct keeper *k)
+{
+    if (k->validators.head)
+        return TICK_NS;
+    if (k->proofs.head || others_write())
+        return POLL_NS;
+    return k->far ? GONE_NS : LOOK_NS;
+}
+
 /* The loops and workers have ended. Leaves files warm if possible, and detaches all. */
 static void finish(struct keeper *k)
 {
@@ -475,7 +488,7 @@ static void *keeper_main(void *arg)
         bool proof;
         struct inode *i = pop_due(k, &proof);
         if (!i && !b.n)
-            wait_for_signal(k, k->validators.head ? TICK_NS : 200000000);
+            wait_for_signal(k, rest(k));
         pthread_mutex_unlock(&k->lock);
         do_next(i, proof, k, &b);
         if (b.n == 0) /* outside of the gate: it waits for locks of the kernel */

@@ -232,6 +232,8 @@ OF_OTHERS = [
     _m('service: no room, command', 'a command says that the service is away', 'service',
        '^a file that it has no room for$', STEER, 'rc == CMC_FULL    ? CONTROL_FULL',
        'rc == CMC_FULL    ? CONTROL_AWAY'),
+    _m('idle', 'the keepers look around all the time', 'service', '^an idle mount sleeps$', KEEPER,
+       '    return k->far ? GONE_NS : LOOK_NS;', '    return POLL_NS;'),
     _m('service: crowded', 'a refusal says that there is no service', 'service',
        '^a service with too many clients$', STEER, 'rc == CMC_CROWDED ? CONTROL_CROWDED',
        'rc == CMC_CROWDED ? CONTROL_AWAY'),

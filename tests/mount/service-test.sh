@@ -296,6 +296,22 @@ t_crowded() {
   rmdir_second
 }
 rmdir_second() { eventually rm -r "$work/second"; }
+# A mount that nobody uses sleeps: some of its threads look around once a second, or less often.
+t_sleeps() {
+  local before
+  start_service
+  do_mount
+  cat "$org/quiet1" > "$work/out"
+  sleep 3 # it has proved what was read
+  before=$(wakes)
+  sleep 4
+  [ $(($(wakes) - before)) -lt 32 ]
+  cd /
+  do_unmount
+}
+wakes() {
+  cat /proc/"$mount_pid"/task/*/status | awk '/^voluntary_ctxt/ { n += $2 } END { print n }'
+}
 cached_now() {
   read_direct "$1"
   "$cm" cached "$1" | grep -q ' 100.00 %$'
@@ -529,6 +545,8 @@ check "more files than the service takes" t_more_files
 check "a file that it has no room for" t_no_room
 : > "$work/log"
 check "a service with too many clients" t_crowded
+: > "$work/log"
+check "an idle mount sleeps" t_sleeps
 : > "$work/log"
 check "warm after a write and a kill" t_written
 : > "$work/log"
