@@ -14,6 +14,7 @@
 #include "os.h"
 #include "remove.h"
 #include "say.h"
+#include "stream.h"
 
 static struct config config;
 
@@ -34,6 +35,8 @@ static int usage(FILE *to, const char *more)
 /* What is wrong with where a file lies; NULL: nothing. */
 static const char *place_fault(const char *path)
 {
+    if (path != config.socket && os_is_same(config.socket, path))
+        return "is the socket, too; choose another name for one of them";
     if (os_is_beside(config.socket, path))
         return "is a file of the service itself, beside its socket, which it would write over; "
                "choose another name";
@@ -56,6 +59,24 @@ static bool lie_well(const char *file, void (*log)(enum log_weight w, const char
         return false;
     }
     return true;
+}
+
+/* What a start would refuse. False: it was said. */
+static bool could_start(void (*log)(enum log_weight w, const char *text))
+{
+    char text[RUN_WHY_ROOM], why[256];
+
+    if (transport_local.look && transport_local.look(config.socket, why) != 0) {
+        log(LOG_TROUBLE, why);
+        return false;
+    }
+    if (!os_is_readonly(config.pool))
+        return true;
+    snprintf(text, sizeof(text),
+             "%.1000s: its volume is mounted read-only, and the service writes its pool",
+             config.pool);
+    log(LOG_TROUBLE, text);
+    return false;
 }
 
 static void warn_of_place(void (*log)(enum log_weight w, const char *text))
@@ -181,7 +202,7 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
     if (!removes)
         warn_of_place(r.log);
     if (checks) {
-        if (!run_pool_fits(&config, r.log))
+        if (!could_start(r.log) || !run_pool_fits(&config, r.log))
             return RUN_BAD_USAGE;
         warn_of_folders(&r);
         say(stdout, "%s: in order", file);

@@ -95,6 +95,10 @@ bool os_place_is_missing(const char *where);
 /* Is it a file that service and clients make beside the socket `where`: WHERE.writes, .lock or
  * .failed, by its name or by a link? Windows: false; they lie in a directory of their own. */
 bool os_is_beside(const char *where, const char *path);
+/* Are these two names of one file, or the same name? */
+bool os_is_same(const char *one, const char *other);
+/* Does it lie on a volume on which nothing can be written? Windows: false. */
+bool os_is_readonly(const char *path);
 bool os_is_directory(const char *path);
 /* What is wrong with where a file lies, or will lie; NULL: nothing. */
 const char *os_mount_fault(const char *path);

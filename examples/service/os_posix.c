@@ -270,17 +270,29 @@ bool os_place_is_missing(const char *where)
     return !os_is_directory(dir);
 }
 
+bool os_is_same(const char *one, const char *other)
+{
+    struct stat st, of_other;
+
+    return strcmp(one, other) == 0 ||
+           (stat(one, &st) == 0 && stat(other, &of_other) == 0 && st.st_dev == of_other.st_dev &&
+            st.st_ino == of_other.st_ino);
+}
+
+bool os_is_readonly(const char *path)
+{
+    return access(path, W_OK) != 0 && errno == EROFS;
+}
+
 bool os_is_beside(const char *where, const char *path)
 {
     static const char *const endings[] = { ".writes", ".lock", ".failed" };
     char own[PATH_MAX];
-    struct stat st, of_own;
     bool is = false;
 
     for (unsigned i = 0; !is && i < sizeof(endings) / sizeof(endings[0]); i++) {
         snprintf(own, sizeof(own), "%s%s", where, endings[i]);
-        is = strcmp(own, path) == 0 || (stat(path, &st) == 0 && stat(own, &of_own) == 0 &&
-                                        st.st_dev == of_own.st_dev && st.st_ino == of_own.st_ino);
+        is = os_is_same(own, path);
     }
     return is;
 }

@@ -333,6 +333,17 @@ bool os_is_beside(const char *where, const char *path)
     return false;
 }
 
+bool os_is_same(const char *one, const char *other)
+{
+    return _stricmp(one, other) == 0;
+}
+
+bool os_is_readonly(const char *path)
+{
+    (void)path;
+    return false;
+}
+
 bool os_is_directory(const char *path)
 {
     wchar_t *name = win32_path(path);

@@ -199,6 +199,7 @@ static void listener_main(void *arg)
     }
 }
 
+#define NO_SOCKET "it is no socket; move it away"
 #define LOCK_FAULT_MAX 136 /* with the longest path: 256 at most */
 
 /* Is it new, or did a service leave it: one line, the word of a lock and the path of a pool? Else
@@ -294,7 +295,7 @@ static int listen_at(struct listener *l, char why[256])
     memcpy(a.sun_path, l->path, sizeof(a.sun_path));
     if (lstat(l->path, &st) == 0) {
         if (!S_ISSOCK(st.st_mode)) {
-            snprintf(why, 256, "%s: it is no socket; move it away", l->path);
+            snprintf(why, 256, "%s: " NO_SOCKET, l->path);
             return -1;
         }
         (void)unlink(l->path); /* of a service that was killed: we have the lock */
@@ -351,4 +352,28 @@ static void socket_stop(void *state)
     close_listener(l);
 }
 
-const struct transport transport_local = { "socket", socket_start, socket_stop };
+/* What this user may not look at may be in order for the service's. */
+static int socket_look(const char *where, char why[256])
+{
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 8], fault[LOCK_FAULT_MAX];
+    struct stat st;
+    bool wrong;
+    int fd;
+
+    if (lstat(where, &st) == 0 && !S_ISSOCK(st.st_mode)) {
+        snprintf(why, 256, "%.200s: " NO_SOCKET, where);
+        return -1;
+    }
+    snprintf(path, sizeof(path), "%.*s.lock", (int)sizeof(path) - 6, where);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 && errno != ELOOP)
+        return 0;
+    wrong = fd < 0 || lock_fault(fd, fault);
+    if (wrong)
+        snprintf(why, 256, "%s: %s", path, fd < 0 ? strerror(ELOOP) : fault);
+    if (fd >= 0)
+        close(fd);
+    return wrong ? -1 : 0;
+}
+
+const struct transport transport_local = { "socket", socket_start, socket_stop, socket_look };

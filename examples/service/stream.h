@@ -40,6 +40,9 @@ struct transport {
     /* Begins to take clients. *state is for stop(). 0, or -1: *why says what is wrong. */
     int (*start)(struct server *s, const char *where, void **state, char why[256]);
     void (*stop)(void *state);
+    /* What start() would refuse there, as far as it can be seen without it: -1 and *why, else 0.
+     * Nothing is made. NULL: nothing can be seen. */
+    int (*look)(const char *where, char why[256]);
 };
 extern const struct transport transport_local; /* of this system: socket.c, pipe.c */
 extern const struct transport transport_port;  /* Windows: port_win32.c */

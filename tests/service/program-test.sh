@@ -307,6 +307,46 @@ END
   service=$there
 fi
 
+# What a start refuses, a check refuses, too.
+mkdir run run/dir
+echo some >run/file
+echo other >run/foreign.lock
+for refused in dir:'it is no socket; move it away' file:'it is no socket; move it away' \
+  foreign.lock:'it is no lock of a service; *'; do
+  at=${refused%%:*}
+  config place.conf "pool = $work/pool" "socket = $work/run/${at%.lock}"
+  says "the socket is $at, to check" 2 "$us $work/run/$at: ${refused#*:}" check-config place.conf
+  says "the socket is $at" 1 "$us $work/run/$at: ${refused#*:}" place.conf
+done
+rm -r run
+mkdir run
+cp other run/pool
+ln -s pool run/link
+for at in pool link; do
+  config place.conf "pool = $work/run/pool" "socket = $work/run/$at"
+  for how in '' check-config; do
+    # shellcheck disable=SC2086 # a word, or none
+    says "the socket is the pool: $at $how" 2 "$us $work/run/pool: is the socket, too; *" \
+      $how place.conf
+  done
+done
+check 'it stays' cmp -s other run/pool
+check 'and nothing is made' test "$(echo run/*)" = 'run/link run/pool'
+if unshare -m true 2>/dev/null; then
+  cat >readonly.sh <<END
+#!/bin/sh
+exec unshare -m sh -c 'mount --bind "$work/run" "$work/run" &&
+  mount -o remount,bind,ro "$work/run" && exec "$service" "\$@"' sh "\$@"
+END
+  chmod +x readonly.sh
+  config place.conf "pool = $work/run/pool" "socket = $work/socket"
+  there=$service service=$work/readonly.sh
+  says 'a volume that is read-only' 2 "$us $work/run/pool: its volume is mounted read-only, *" \
+    check-config place.conf
+  service=$there
+fi
+rm -r run
+
 # Its own files beside the socket are emptied and written over, so nothing else may be one of them.
 mkdir run
 for own in writes lock failed; do
