@@ -113,7 +113,7 @@ OF_TROUBLE = [
     # A server that does not answer
     _m('idle and far', 'the loops detach idle files of a stopped server', 'far',
        '^idle files of a server that stopped$',
-       CACHE, '    if (over && number_far(over->device)) {', '    if (over && !over->device) {'),
+       CACHE, 'const bool far = number_far(i->device), mine', 'const bool far = !i->device, mine'),
     _m('forgotten and far', 'a far file whose name is forgotten stays attached', 'far',
        '^forgotten names of a server that stopped$',
        INODE, '        keeper_detach(i);\n', '        (void)0;\n'),
@@ -179,7 +179,7 @@ OF_TROUBLE = [
     # The end, and opens
     _m('ticks', 'nobody looks for the mount while something is racy', 'end',
        '^changed just before the end, and warm$',
-       KEEPER, 'k->validators.head ? TICK_NS : 200000000', '200000000',
+       KEEPER, '        return TICK_NS;\n', '        return POLL_NS;\n',
        KEEPER, '    (void)place_still_ours(PLACE_ALL, &until);\n', '    (void)until;\n'),
     _m('late open', 'an open notes its pages before it is answered', 'bare',
        '^an open that is answered late$',
