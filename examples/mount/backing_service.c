@@ -229,12 +229,16 @@ static void service_look(void)
 {
     uint64_t any;
     uint32_t open, most;
-    const bool tells = cmc_files(client, &open, &most) == 0; /* an older service does not */
-    /* Asks it: a connection that nobody uses does not tell that the service has ended. */
-    const int now = tells || cmc_stats(client, &any, 1) > 0 ? 0 : cmc_state(client);
+    /* Asks it: a connection that nobody uses does not tell that the service has ended. Once: a
+     * second question might find the next one already. An older service tells no files. */
+    int now = cmc_files(client, &open, &most);
 
-    if (tells)
+    if (now == 0)
         make_room(open, most);
+    else if (now != CM_ENOTSUP || cmc_stats(client, &any, 1) == 0)
+        now = cmc_state(client) == CMC_CROWDED ? CMC_CROWDED : CMC_AWAY;
+    else
+        now = 0;
     if (now != state)
         say_state(now);
     if (now == 0)

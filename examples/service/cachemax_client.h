@@ -190,7 +190,8 @@ int cmc_file_set_keep(cmc_file *f, int keep);
 int cmc_file_refused(cmc_file *f);
 /* How many files all clients of the service have open, and how many they may. Beyond that it
  * refuses files of all of them. So a program that keeps files open which it does not use should
- * close some when *open comes near *most. 0, CMC_AWAY, or CM_EINVAL: NULL. */
+ * close some when *open comes near *most. 0, CMC_AWAY, CM_ENOTSUP: an older service; or CM_EINVAL:
+ * NULL. */
 int cmc_files(cmc_client *k, uint32_t *open, uint32_t *most);
 /* Does the pool know a file? Asking makes no record of it. 0, CM_EABSENT, CMC_AWAY, or CM_EINVAL.
  */

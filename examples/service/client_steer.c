@@ -75,8 +75,8 @@ int cmc_files(cmc_client *k, uint32_t *open, uint32_t *most)
 
     if (!k || !open || !most)
         return CM_EINVAL;
-    if (l && link_tells_files(l))
-        e = link_ask(l, &q, &a);
+    if (l)
+        e = link_tells_files(l) ? link_ask(l, &q, &a) : CM_ENOTSUP;
     if (l)
         link_drop(l);
     *open = r.open;

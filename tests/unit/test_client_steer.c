@@ -133,7 +133,7 @@ static void test_files(void)
         hello_flags = knows ? CMP_TELLS_FILES : CMP_STEERS;
         service_up(false);
         client = connect_here();
-        CHECK_EQ(cmc_files(client, &open, &most), knows ? 0 : CMC_AWAY);
+        CHECK_EQ(cmc_files(client, &open, &most), knows ? 0 : CM_ENOTSUP);
         CHECK(cmc_is_connected(client));
         CHECK_EQ(cmc_files(client, NULL, &most), CM_EINVAL);
         (void)lose(client->link);
