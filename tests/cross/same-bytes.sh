@@ -1,12 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# same-bytes.sh ONE OTHER [--one-boot] - passes pools between two systems: ONE and OTHER are commands that run
-# tests/cross/pool on each ("/b/tests/cross/pool", "wine-run /w/tests/cross/pool.exe"). Each makes
-# and warms, the other must hit every block, byte for byte, changes some, and the first must see
-# that; also when one side was killed with the pool open: all hits where the volume counts as DAX,
-# none and no wrong byte where it is a page cache of another boot. --one-boot: both sides see the
-# same boot, and so all hits there, too.
+# same-bytes.sh ONE OTHER [--one-boot] - passes pools between two systems: ONE and OTHER are
+# commands that run tests/cross/pool on each ("/b/tests/cross/pool", "wine-run
+# /w/tests/cross/pool.exe"). Each makes and warms, the other must hit every block, byte for byte,
+# changes some, and the first must see that; also when one side was killed with the pool open: all
+# hits where the volume counts as DAX, none and no wrong byte where it is a page cache of another
+# boot. --one-boot: both sides see the same boot, and so all hits there, too.
 set -u
 [ $# = 2 ] || [ "$#/${3:-}" = 3/--one-boot ] || {
   echo "usage: same-bytes.sh ONE OTHER [--one-boot]" >&2

@@ -44,7 +44,8 @@ PARTS = {
 }
 
 
-@functools.lru_cache(maxsize=2)  # a HEAD, a GET and the client want the same; a large one takes time
+# A HEAD, a GET and the client want the same one, and a large one takes time.
+@functools.lru_cache(maxsize=2)
 def body_of(path, version):
     size = int(path.split("/")[1])
     word = b"%08d" % (version % 100000 * 1000 + sum(path.encode()) % 1000)
