@@ -148,9 +148,104 @@ static void test_written_as_a_whole(void)
     }
 }
 
+/* The file's old page is in the system's cache as long as `o` is open. What is filled is on the
+ * disk, and who uses the file after that fills it from the system's cache again. */
+static void old_page_goes(PFILE_OBJECT o)
+{
+    CHECK(reads(o) == 'b' && !by_driver); /* as without the driver */
+    CHECK(reads(o) == 'N' && by_driver);
+    fm_close(o);
+    fm_settle();
+    memcpy(file.data, disk, sizeof(disk));
+    file.f.read_disk = not_read;
+    PFILE_OBJECT const later = fm_open(&file.f, false, FILE_OPENED);
+    CHECK_EQ(reads(later), 'N');
+    CHECK_EQ(read_how(later, 2 * BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    CHECK_EQ(read_how(later, 2 * BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(buf[0] == 'c' && by_driver);
+    fm_close(later);
+}
+
+/* Until the volume is written the driver has seen no operation of the file that it keeps a context
+ * for: somebody has it mapped, to read, or has read it while no service was there. */
+static void test_written_before_the_first_read(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        if (i < 2)
+            begin();
+        else
+            begin_without_service();
+        file.f.read_disk = read_disk;
+        memcpy(disk, file.data, sizeof(disk));
+        PFILE_OBJECT const v = fm_open_volume(), o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(fm_section(o, SyncTypeCreateSection, 2), STATUS_SUCCESS);
+        if (i > 0)
+            CHECK_EQ(read_how(o, BLOCK, BLOCK, i == 1 ? &paging : FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(fm_write(v, BLOCK, BLOCK, write_disk, NULL, FM_PLAIN), STATUS_SUCCESS);
+        if (i == 2)
+            connect_service();
+        fm_settle();
+        old_page_goes(o);
+        fm_close(v);
+        end();
+    }
+}
+
+/* Nobody has written past the cache, and the driver would have seen it. */
+static void test_pages_before_the_first_read(void)
+{
+    begin_with_disk();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK_EQ(fm_section(o, SyncTypeCreateSection, 2), STATUS_SUCCESS);
+    file.f.read_disk = not_read;
+    CHECK_EQ(reads(o), 'b');
+    CHECK(reads(o) == 'b' && by_driver);
+    fm_close(o);
+    end();
+}
+
+/* What came into use after one such write may have old pages after the next one. */
+static void test_written_as_a_whole_again(void)
+{
+    begin_with_disk();
+    PFILE_OBJECT const v = fm_open_volume();
+    CHECK_EQ(fm_write(v, BLOCK, BLOCK, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK_EQ(reads(o), 'b');
+    CHECK(reads(o) == 'b' && by_driver);
+    CHECK_EQ(fm_write(v, BLOCK, BLOCK, write_disk, NULL, FM_PLAIN), STATUS_SUCCESS);
+    fm_settle();
+    old_page_goes(o);
+    fm_close(v);
+    end();
+}
+
+/* A program had the file mapped, and another one wrote it past the cache, before the driver came.
+ */
+static void test_written_before_the_driver(void)
+{
+    begin_with_disk();
+    end_service();
+    fm_unload();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK_EQ(fm_section(o, SyncTypeCreateSection, 2), STATUS_SUCCESS);
+    memset(disk + BLOCK, 'N', BLOCK);
+    CHECK_EQ(fm_load(false), STATUS_SUCCESS);
+    connect_service();
+    old_page_goes(o);
+    end();
+}
+
 const struct harness_test shell_beside_tests[] = {
     TEST(past_the_cache),
     TEST(not_past_the_cache),
     TEST(written_as_a_whole),
+    TEST(written_before_the_first_read),
+    TEST(pages_before_the_first_read),
+    TEST(written_as_a_whole_again),
+    TEST(written_before_the_driver),
     TEST_END,
 };

@@ -70,8 +70,7 @@ static NTSTATUS FLTAPI setup(PCFLT_RELATED_OBJECTS o, FLT_INSTANCE_SETUP_FLAGS f
         return STATUS_FLT_DO_NOT_ATTACH;
     /* Portable: a disk on a bus such as USB, which most systems take for fixed. */
     if (!known || !volume_mount(o, &v.p.RealDeviceName,
-                                (v.p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0,
-                                (flags & FLTFL_INSTANCE_SETUP_DETACHED_VOLUME) != 0)) {
+                                (v.p.DeviceCharacteristics & FILE_PORTABLE_DEVICE) != 0, flags)) {
         is_unseen();
         return STATUS_FLT_DO_NOT_ATTACH;
     }

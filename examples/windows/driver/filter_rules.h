@@ -95,7 +95,9 @@
  *       a fill. So if the system has pages of the file at the end of the change, all later fills
  *       come from the disk, as long as the stream is used. A write to the volume as a whole is such
  *       a change of all files, and the file system does not know which: so it counts for each
- *       stream of that volume that is in use at its end
+ *       stream of that volume that is in use at its end, and for each later one of which the system
+ *       has pages when the driver first sees it: somebody may have had it mapped. A driver that
+ *       comes to a volume that was in use has missed such changes: the same streams count
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H

@@ -27,6 +27,7 @@ struct mount {
     volatile LONG gone;      /* rule C8: it is mounted no more. Stays. No lock */
     volatile LONG dismounts; /* control codes on their way that may dismount it. No lock */
     volatile LONG lies;      /* rule S8: a handle was not noted. Stays. No lock */
+    volatile LONG besides;   /* rule C10: how often all of it may have been written. No lock */
     BOOLEAN portable;        /* its disk is on a bus such as USB: fc_file_is_portable() */
     USHORT device_bytes;     /* 0: it is not known */
     WCHAR device[DEVICE_LETTERS];
@@ -45,6 +46,7 @@ struct stream {
     PFLT_GENERIC_WORKITEM later;
     volatile LONG unwritten; /* rule C7: such a write has failed. No lock */
     volatile LONG beside;    /* rule C10: fills come from the disk. Stays. No lock */
+    LONG besides;            /* rule C10: of the mount, when it had no pages. Stays. No lock */
     FAST_MUTEX lock;         /* all that follows */
     ULONG rules;             /* the number of the rules that judged it; 0: not judged */
     ULONG doubts;            /* how often it may have become another kind of file */
@@ -122,8 +124,7 @@ BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o);
 VOID stream_unwritten(struct context *c);
 /* Has one failed, or is the volume gone (C8)? Then its reads pass, and its changes are outside. */
 BOOLEAN stream_is_unwritten(struct stream *s);
-/* Rule C10: a change has gone past the system's cache. NULL: all of the volume has changed, and
- * whether the system has pages of this file is not known. At any IRQL up to DISPATCH_LEVEL. */
+/* Rule C10: a change has gone past the system's cache. At any IRQL up to DISPATCH_LEVEL. */
 VOID stream_beside(struct stream *s, PCFLT_RELATED_OBJECTS o);
 BOOLEAN stream_is_beside(struct stream *s);
 /* A transaction may write it: so it is from now on, and its file is as long as the driver. */
@@ -152,16 +153,18 @@ BOOLEAN stream_is_early(struct stream *s, PCFLT_RELATED_OBJECTS o);
 
 /* ---- filter_volumes.c ------------------------------------------------------------------------ */
 
-/* An instance comes to its volume. `detached`: that is mounted no more. FALSE: no memory. */
+/* An instance comes to its volume, with the flags of its setup. FALSE: no memory. */
 BOOLEAN volume_mount(PCFLT_RELATED_OBJECTS o, const UNICODE_STRING *device, BOOLEAN portable,
-                     BOOLEAN detached);
+                     FLT_INSTANCE_SETUP_FLAGS flags);
 /* The context of an instance ends. */
 VOID FLTAPI volume_clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type);
 /* The mount of an instance, which is to be released. NULL: there is none. At any IRQL up to
  * DISPATCH_LEVEL. */
 struct mount *volume_of(PCFLT_RELATED_OBJECTS o);
-/* Rule C10: the volume was written as a whole. */
+/* Rule C10: the volume was written as a whole. At any IRQL. */
 VOID volume_beside(struct mount *m);
+/* The number of such writes. */
+LONG volume_besides(const struct mount *m);
 /* Rule C8: the volume is mounted no more. At an IRQL up to APC_LEVEL, as all but two of these. */
 VOID volume_dismount(PCFLT_RELATED_OBJECTS o);
 /* Around a control code that may dismount it. NULL: there is nothing to end. The end may come at an

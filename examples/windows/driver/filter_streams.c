@@ -204,6 +204,24 @@ static BOOLEAN is_wanted(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, struct v
     return TRUE;
 }
 
+/* The system's cache has one, too. No fence: who writes the pages of a section keeps it, and one
+ * that has pages from before a change was made before the file system began with that. */
+static BOOLEAN has_section(PCFLT_RELATED_OBJECTS o)
+{
+    const PSECTION_OBJECT_POINTERS p = o->FileObject->SectionObjectPointer;
+
+    return p && ReadPointerNoFence(&p->DataSectionObject);
+}
+
+/* C10. The number is taken before the look for pages: what has none then reads its pages after all
+ * those writes. What has some may have them from before any of them. */
+static LONG besides_of(struct mount *m, PCFLT_RELATED_OBJECTS o)
+{
+    const LONG n = volume_besides(m);
+
+    return has_section(o) ? 0 : n;
+}
+
 static struct stream *make_stream(PCFLT_RELATED_OBJECTS o)
 {
     struct stream *s = nt_allocate(sizeof(*s), TAG);
@@ -220,6 +238,7 @@ static struct stream *make_stream(PCFLT_RELATED_OBJECTS o)
         return NULL;
     }
     s->mount = mount;
+    s->besides = besides_of(s->mount, o);
     ExInitializeFastMutex(&s->lock);
     fc_file_init(&s->file, &driver.core);
     if (s->mount->portable)
@@ -406,15 +425,6 @@ struct context *stream_known(PCFLT_RELATED_OBJECTS o)
     return c;
 }
 
-/* The system's cache has one, too. No fence: who writes the pages of a section keeps it, and one
- * that has pages from before a change was made before the file system began with that. */
-static BOOLEAN has_section(PCFLT_RELATED_OBJECTS o)
-{
-    const PSECTION_OBJECT_POINTERS p = o->FileObject->SectionObjectPointer;
-
-    return p && ReadPointerNoFence(&p->DataSectionObject);
-}
-
 BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o)
 {
     return has_section(o) || FsRtlIsPagingFile(o->FileObject);
@@ -422,14 +432,14 @@ BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o)
 
 VOID stream_beside(struct stream *s, PCFLT_RELATED_OBJECTS o)
 {
-    if (!o || has_section(o)) /* ordered as a whole, before the end of the change is told */
+    if (has_section(o)) /* ordered as a whole, before the end of the change is told */
         (void)InterlockedExchange(&s->beside, TRUE);
 }
 
 BOOLEAN stream_is_beside(struct stream *s)
 {
     /* Acquire: a ticket that was given after the end of such a change goes with what it has set. */
-    return ReadAcquire(&s->beside) != 0;
+    return ReadAcquire(&s->beside) || volume_besides(s->mount) != s->besides;
 }
 
 static VOID FLTAPI note_unwritten(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID context)

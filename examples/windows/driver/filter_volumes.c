@@ -65,7 +65,7 @@ VOID FLTAPI volume_clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type)
 }
 
 BOOLEAN volume_mount(PCFLT_RELATED_OBJECTS o, const UNICODE_STRING *device, BOOLEAN portable,
-                     BOOLEAN detached)
+                     FLT_INSTANCE_SETUP_FLAGS flags)
 {
     PFLT_CONTEXT made = NULL;
     struct mount *m;
@@ -76,7 +76,8 @@ BOOLEAN volume_mount(PCFLT_RELATED_OBJECTS o, const UNICODE_STRING *device, BOOL
         return FALSE;
     m = made;
     memset(m, 0, sizeof(*m));
-    m->gone = detached;
+    m->gone = (flags & FLTFL_INSTANCE_SETUP_DETACHED_VOLUME) != 0;
+    m->besides = !(flags & FLTFL_INSTANCE_SETUP_NEWLY_MOUNTED_VOLUME); /* nobody has looked */
     m->portable = portable;
     if (device->Length <= sizeof(m->device)) {
         memcpy(m->device, device->Buffer, device->Length);
@@ -116,14 +117,16 @@ struct mount *volume_of(PCFLT_RELATED_OBJECTS o)
     return NT_SUCCESS(FltGetInstanceContext(o->Instance, &m)) ? m : NULL;
 }
 
-/* What is not in use has no pages in the system's cache. What comes into use from now on reads what
- * was written. */
+/* No stream is looked at: those that were made before have another number from now on. */
 VOID volume_beside(struct mount *m)
 {
-    ExAcquireFastMutex(&driver.mounts_lock);
-    for (struct stream *s = m->streams; s; s = s->next)
-        stream_beside(s, NULL);
-    ExReleaseFastMutex(&driver.mounts_lock);
+    (void)InterlockedIncrement(&m->besides); /* ordered as a whole, before the end is told */
+}
+
+LONG volume_besides(const struct mount *m)
+{
+    /* Acquire: as in stream_is_beside(), and whether there are pages is looked at after this. */
+    return ReadAcquire(&m->besides);
 }
 
 VOID volume_dismount(PCFLT_RELATED_OBJECTS o)
