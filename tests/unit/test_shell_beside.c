@@ -206,6 +206,42 @@ static void test_pages_before_the_first_read(void)
     end();
 }
 
+static NTSTATUS refuse(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    (void)o, (void)information;
+    return *(const NTSTATUS *)ctx;
+}
+
+/* The file system denies a raw write to what a file has. After another error a part of it may be
+ * on the disk. */
+static void test_refused_as_a_whole(void)
+{
+    static const NTSTATUS refused[] = { (NTSTATUS)0xC0000022, STATUS_NOT_SUPPORTED };
+    static const NTSTATUS failed[] = { STATUS_UNSUCCESSFUL, STATUS_INSUFFICIENT_RESOURCES };
+    for (unsigned i = 0; i < 4; i++) {
+        const NTSTATUS *const s = i < 2 ? &refused[i] : &failed[i - 2];
+        CASE("i %u", i);
+        begin_with_disk();
+        PFILE_OBJECT const v = fm_open_volume(), o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(reads(o), 'b');
+        if (i < 2)
+            file.f.read_disk = not_read;
+        CHECK_EQ(
+            fm_write(v, BLOCK, BLOCK, i < 2 ? refuse : write_disk, (void *)(uintptr_t)s, FM_PLAIN),
+            *s);
+        fm_settle();
+        if (i < 2) {
+            CHECK_EQ(reads(o), 'b');
+            CHECK(reads(o) == 'b' && by_driver);
+            fm_close(o);
+        } else {
+            old_page_goes(o);
+        }
+        fm_close(v);
+        end();
+    }
+}
+
 /* What came into use after one such write may have old pages after the next one. */
 static void test_written_as_a_whole_again(void)
 {
@@ -245,6 +281,7 @@ const struct harness_test shell_beside_tests[] = {
     TEST(written_as_a_whole),
     TEST(written_before_the_first_read),
     TEST(pages_before_the_first_read),
+    TEST(refused_as_a_whole),
     TEST(written_as_a_whole_again),
     TEST(written_before_the_driver),
     TEST_END,

@@ -327,13 +327,14 @@ static VOID end_sync(const struct change *c)
         fc_sync_end(&s->file, &c->sync, NT_SUCCESS(c->status) && !stream_is_unwritten(s));
 }
 
-/* C10: before the end is told, so that a ticket that is given later goes with it. */
+/* C10: before the end is told, so that a ticket that is given later goes with it. What was drained
+ * has the status that it began with, which is no refusal. */
 static VOID end_volume(const struct change *c)
 {
-    if (c->mount) {
+    if (c->mount && !fc_is_denied((uint32_t)c->status))
         volume_beside(c->mount);
+    if (c->mount)
         FltReleaseContext(c->mount);
-    }
     fc_anything_end(&driver.core);
 }
 

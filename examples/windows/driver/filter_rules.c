@@ -129,6 +129,11 @@ bool fc_is_refused(uint32_t status)
            status == 0xC00000BBu;   /* STATUS_NOT_SUPPORTED */
 }
 
+bool fc_is_denied(uint32_t status)
+{
+    return status == 0xC0000022u /* STATUS_ACCESS_DENIED */ || fc_is_refused(status);
+}
+
 /* ---- Names ----------------------------------------------------------------------------------- */
 
 /* Letters of ASCII count as the same, small or capital. */

@@ -97,7 +97,9 @@
  *       a change of all files, and the file system does not know which: so it counts for each
  *       stream of that volume that is in use at its end, and for each later one of which the system
  *       has pages when the driver first sees it: somebody may have had it mapped. A driver that
- *       comes to a volume that was in use has missed such changes: the same streams count
+ *       comes to a volume that was in use has missed such changes: the same streams count. A file
+ *       system denies a write to what belongs to a file, before it begins. A control code that is
+ *       not known may be denied after a part of its work: for C9 this is no refusal
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H
@@ -155,6 +157,8 @@ enum fc_control fc_control_of(uint32_t function);
 
 /* C9: does this status (an NTSTATUS) say that the file system has not even begun? */
 bool fc_is_refused(uint32_t status);
+/* C10: the same of a write to the volume as a whole. */
+bool fc_is_denied(uint32_t status);
 
 bool fc_read_asks(const struct fc_op *op, uint32_t block);
 enum fc_way fc_change_way(const struct fc_op *op);
