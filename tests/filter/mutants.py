@@ -352,6 +352,8 @@ SHELL = [
          '    if (!(flags & FLTFL_INSTANCE_TEARDOWN_VOLUME_DISMOUNT))\n        fc_written', '    '
          'if (TRUE)\n        fc_written'),
     rule('W6 it is unloaded', 'left_before', 'CacheFilter.c', '    fc_leave(&driver.core);\n', ''),
+    rule('W6 it is unloaded while it greets', 'left_in_a_greeting', 'CacheFilter.c',
+         '    port_leave();\n', ''),
     rule('W6 nothing is filled while it is unloaded', 'left_before', CORE,
          '    fc->all_outside++;\n    note_all(fc);\n', '    note_all(fc);\n'),
     rule('W6 other volumes', 'mounted_and_seen', 'CacheFilter.c',

@@ -226,6 +226,27 @@ static void test_left_before_a_boot(void)
     }
 }
 
+/* The same, and a service is just being greeted. It forgets all; or it refuses the greeting, and
+ * nobody can be told. */
+static void test_left_in_a_greeting(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin_warm();
+        end_service();
+        CHECK(has_content());
+        service.slow = CMP_HELLO;
+        service.refuse = i == 1 ? CMP_HELLO : 0;
+        CHECK_EQ(connect_with(RULES, sizeof(RULES)), STATUS_SUCCESS);
+        fm_unload();
+        end_service();
+        connection = NULL;
+        CHECK_EQ(has_content(), i == 1);
+        fm_end();
+        CHECK_EQ(fm_faults(), 0);
+    }
+}
+
 /* It is mounted while there is no memory for an instance. */
 static void test_mounted_without_memory(void)
 {
@@ -265,6 +286,7 @@ const struct harness_test shell_system_tests[] = {
     TEST(detached_and_mounted),
     TEST(mounted_without_memory),
     TEST(left_before_a_boot),
+    TEST(left_in_a_greeting),
     TEST(mounted_and_seen),
     TEST_END,
 };

@@ -119,6 +119,7 @@ static VOID release(void)
 static NTSTATUS FLTAPI unload(FLT_FILTER_UNLOAD_FLAGS flags)
 {
     UNREFERENCED_PARAMETER(flags);
+    port_leave();
     fc_leave(&driver.core);
     port_close();
     FltUnregisterFilter(driver.filter);

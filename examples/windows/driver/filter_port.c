@@ -30,8 +30,9 @@ static struct {
     volatile LONG tends; /* the item that tends is queued, and has not begun. No lock */
     PFLT_PORT server, client;
     EX_RUNDOWN_REF messages;
-    EX_PUSH_LOCK lock; /* all that follows. Is in no memory of its own: never deleted */
-    BOOLEAN vacant;    /* a service may connect: no message of the last one is on its way */
+    EX_RUNDOWN_REF greetings; /* run down: the driver leaves, and nobody may connect */
+    EX_PUSH_LOCK lock;        /* all that follows. Is in no memory of its own: never deleted */
+    BOOLEAN vacant;           /* a service may connect: no message of the last one is on its way */
     ULONG last_life;
     BOOLEAN anyone; /* there are no rules: whatever might be cached is kept track of */
     struct folders folders;
@@ -193,21 +194,23 @@ static VOID end_connection(ULONG life, BOOLEAN close)
 static VOID greet(PVOID life)
 {
     (void)fc_connect(&driver.core, (uint32_t)(ULONG_PTR)life);
+    ExReleaseRundownProtection(&port.greetings);
 }
 
 static NTSTATUS FLTAPI connect(PFLT_PORT client, PVOID cookie, PVOID context, ULONG bytes,
                                PVOID *connection)
 {
+    const BOOLEAN may = ExAcquireRundownProtection(&port.greetings); /* greet() gives it back */
     NTSTATUS s = STATUS_CONNECTION_REFUSED;
     ULONG life = 0;
 
     UNREFERENCED_PARAMETER(cookie);
     FltAcquirePushLockExclusive(&port.lock);
-    if (port.vacant) {
+    if (may && port.vacant) {
         take_rules(context, bytes);
         s = STATUS_INVALID_PARAMETER;
     }
-    if (port.vacant && !port.anyone) {
+    if (may && port.vacant && !port.anyone) {
         life = ++port.last_life;
         s = STATUS_SUCCESS;
         port.vacant = FALSE;
@@ -224,6 +227,8 @@ static NTSTATUS FLTAPI connect(PFLT_PORT client, PVOID cookie, PVOID context, UL
         end_connection(life, FALSE);
         s = STATUS_INSUFFICIENT_RESOURCES;
     }
+    if (may && !NT_SUCCESS(s))
+        ExReleaseRundownProtection(&port.greetings);
     return s;
 }
 
@@ -365,6 +370,7 @@ NTSTATUS port_open(void)
     port.rules = 1;
     port.anyone = TRUE;
     FltInitializePushLock(&port.lock);
+    ExInitializeRundownProtection(&port.greetings);
     ExInitializeRundownProtection(&port.messages);
     ExWaitForRundownProtectionRelease(&port.messages); /* nobody is connected */
     port.vacant = TRUE;
@@ -376,6 +382,13 @@ NTSTATUS port_open(void)
                                    NULL, 1);
     FltFreeSecurityDescriptor(sd);
     return s;
+}
+
+/* A service that is being greeted cannot be told to forget. The greeting ends with its reply or the
+ * time-out. If all is forgotten after it, this waits for that, as fc_leave() does. */
+VOID port_leave(void)
+{
+    ExWaitForRundownProtectionRelease(&port.greetings);
 }
 
 /* Nobody can connect any more; then what is connected ends. */

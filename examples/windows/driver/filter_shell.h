@@ -79,6 +79,8 @@ extern struct driver {
 
 extern const struct fc_env port_env;
 NTSTATUS port_open(void);
+/* Before the driver leaves: nobody connects any more, and what is connected was greeted. */
+VOID port_leave(void);
 VOID port_close(void);
 /* Is this thread the service's? Its operations always pass. */
 BOOLEAN port_is_service(void);
