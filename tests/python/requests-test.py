@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """requests-test.py DIR - how many requests of the origin reads through cachemax.filesystem make.
 python-test.sh runs it."""
+import errno
 import io
 import random
 import threading
@@ -168,6 +169,170 @@ def what_is_read_ahead_is_of_the_version_that_is_read():
                 else:
                     file.raw.close()
                     raises(ValueError, lambda: file.raw.read(65536))
+
+
+class Memory(fsspec.AbstractFileSystem if not MISSING else object):
+    """A target whose files change without a word: its proof says so alone."""
+    cachable = False
+
+    def __init__(self):
+        super().__init__()
+        self.content, self.proof, self.hold, self.reads = {}, b"1", None, 0
+
+    def cached(self, case):
+        self.over = fsspec.filesystem("cachemax", pool=case.cache, fs=self,
+                                      proof=lambda info: (self.proof, False),
+                                      skip_instance_cache=True)
+        return self
+
+    def info(self, path, **kwargs):
+        return {"name": path, "size": len(self.content[path]), "type": "file"}
+
+    def _open(self, path, mode="rb", **kwargs):
+        fs = self
+
+        class Part(io.BytesIO):
+            def read(self, size=-1):
+                at = self.tell()
+                data, hold = fs.content[path][at:at + size], fs.hold
+                fs.reads += 1
+                self.seek(at + len(data))
+                if hold is not None:
+                    fs.hold = None
+                    hold.wait(30)  # who changes it comes; and then it has told so
+                    hold.wait(30)
+                return data
+        return Part()
+
+    def row(self, file, size):
+        """Reads pieces until the next one was read ahead."""
+        reads = None
+        while reads != self.reads:
+            reads = self.reads
+            assert file.read(size)
+
+
+FIRST, SECOND = b"A" * (8 * MIB), b"B" * (8 * MIB)
+PART = 2 * 65536, 4 * 65536  # where, how many bytes
+
+
+def told(fs, path):
+    """{what: function(the cache, a File)}: the content becomes SECOND, or a part of it does, and
+    that is told."""
+    def bracket(file):
+        with file.bracket():
+            fs.content[path] = SECOND
+
+    def truncate(file):
+        with file.truncate_bracket(3 * 65536 + 100):
+            fs.content[path] = FIRST[:3 * 65536 + 100]
+
+    def part(file):
+        fs.content[path] = FIRST[:PART[0]] + SECOND[:PART[1]] + FIRST[sum(PART):]
+        file.invalidate(*PART)
+
+    def proof(file):
+        fs.proof += b"1"
+        file.revalidate()
+
+    def failed_sync(file):
+        with file.sync_bracket():
+            raise OSError(errno.EIO, "as an fsync says")
+
+    def after(function, *arguments):
+        fs.content[path] = SECOND
+        function(*arguments)
+    return {
+        "invalidate": lambda cache, file: after(file.invalidate),
+        "a part": lambda cache, file: part(file),
+        "bracket": lambda cache, file: bracket(file),
+        "truncate": lambda cache, file: truncate(file),
+        "verify": lambda cache, file: after(file.warm, 0, None, 0, None, True),
+        "forget": lambda cache, file: after(cache.forget, file),
+        "abort": lambda cache, file: after(file.abort),
+        "proof": lambda cache, file: after(proof, file),
+        "sync": lambda cache, file: after(raises, OSError, lambda: failed_sync(file)),
+    }
+
+
+def older_than_told(function, but=()):
+    """function(target, File, tell) for each way, by the File itself and by another one. Then
+    the next piece must be of the new content. [those where it is not]"""
+    old = []
+    with Case(read_size_max=4 * MIB) as case:
+        fs = Memory().cached(case)
+        for way in sorted(told(fs, "").keys() - set(but)):
+            for who in 0, 1:
+                path = "%s by %s" % (way, ("itself", "another File")[who])
+                fs.content[path] = FIRST
+                with fs.over.open(path) as file, fs.over.open(path) as other:
+                    who = (file, other)[who].raw
+                    function(fs, file.raw, lambda: told(fs, path)[way](case.cache, who))
+                    at = file.raw.tell()
+                    if file.raw.read(65536) != fs.content[path][at:at + 65536]:
+                        old.append(path)
+    return old
+
+
+@check
+def what_is_read_ahead_is_not_older_than_a_change_that_was_told():
+    def one(fs, file, tell):
+        fs.row(file, 65536)
+        tell()
+    old = older_than_told(one)
+    assert not old, old
+
+
+@check
+def what_was_told_during_a_read_ahead_is_seen_after_it():
+    def one(fs, file, tell):
+        assert pieces(file, 65536, 2) == FIRST[:2 * 65536]
+        hold = fs.hold = threading.Barrier(2)
+        reader = threading.Thread(target=file.read, args=(65536,))
+        reader.start()
+        hold.wait(30)
+        tell()
+        hold.wait(30)
+        reader.join()
+    old = older_than_told(one, ["verify"])  # it waits for the read
+    assert not old, old
+
+
+@check
+def what_an_invalidate_drops_is_not_kept_from_a_read_right_before():
+    with Case(read_size_max=4 * MIB) as case:
+        fs = Memory().cached(case)
+        fs.content["x"] = FIRST
+        with fs.over.open("x") as file, fs.over.open("x") as other:
+            raw, call = file.raw, other.raw._call
+            raw.pread(3 * 65536, 65536)
+            assert pieces(raw, 65536, 2) == FIRST[:2 * 65536]
+
+            def late(*arguments):
+                raw.read(65536)  # what is read ahead comes from the pool in part
+                return call(*arguments)
+            other.raw._call = late
+            fs.content["x"] = SECOND
+            other.raw.invalidate()
+            del other.raw._call
+            assert raw.read(65536) == SECOND[:65536]
+
+
+@check
+def nothing_that_was_read_ahead_is_read_in_a_bracket():
+    contents = [bytes([65 + i]) * (8 * MIB) for i in range(5)]
+    with Case(read_size_max=4 * MIB) as case:
+        fs = Memory().cached(case)
+        fs.content["x"] = contents[0]
+        with fs.over.open("x") as file, fs.over.open("x") as other:
+            fs.row(file.raw, 65536)
+            with other.raw.bracket():
+                for content in contents[1:4]:  # a write after what was read ahead in the bracket
+                    fs.content["x"] = content
+                    assert pieces(file.raw, 65536, 2) == content[:2 * 65536]
+                fs.content["x"] = contents[4]
+            fs.row(file.raw, 65536)
+            assert file.raw.read(65536) == contents[4][:65536]
 
 
 @check

@@ -49,6 +49,7 @@ NOTE_TRIES = 50  # of 10 ms: until the times of a file that was written are old 
 PIECE = 4 << 20  # of reads up to the end of a file
 BLOCK = 4096
 LAST = (1 << 63) - 1  # where a read may end at most
+PLACES = 64  # of marks, see File._mark_told
 TRIES = 3  # of a read, if the file gets another version meanwhile and again has the wanted one
 ANY = 0  # all versions are right: the origin has only that of now
 BRACKET = "a bracket is open (File.abort() ends those whose owner is gone)"
@@ -128,6 +129,7 @@ class _Pool:
         self.where, self.user_log, self.pid = where, log, os.getpid()
         self.cell, self.said = ffi.new("cm_cache **"), []  # the open cache, or NULL
         self.calls, self.unended = {}, collections.deque()  # calls: their File or None
+        self.told = [object() for _ in range(PLACES)]  # see File._mark_told
         self.written = {}  # weak references to files that may need one more validator
         # The thread that is in close(). A signal handler may come in the middle, and close, too.
         self.closing, self.closer = threading.RLock(), None
@@ -534,6 +536,27 @@ class File(io.RawIOBase):
     def _call(self, function, *arguments):
         return _check(self._pool.run(self, function, *arguments), self._source.where)
 
+    # ---- Bytes that a File keeps beside the library ----
+
+    def _place(self):
+        return self._id.lo % PLACES
+
+    def _mark_told(self):
+        """Whoever tells the library that a part of the object has changed leaves another mark, for
+        all Files of the object, before the call returns. (What forgets the whole object gives it
+        another version.) Other objects may have the same place: what is kept of them is read once
+        more then. A mark is a new object: threads need no lock, and no later mark is equal to one
+        that somebody holds."""
+        self._pool.told[self._place()] = object()
+
+    def _may_keep(self, version, told):
+        """May bytes still be used that are of this version, and were read after the mark `told` was
+        seen? Who ends a bracket leaves the mark first and ends it then. So here the mark comes
+        last: an ended bracket is seen by one of the two."""
+        info = self._info()
+        return (info.incarnation == version and not info.brackets and
+                self._pool.told[self._place()] is told)
+
     def close(self):
         """Error CM_EBUSY, and it stays open: a bracket is open."""
         if not self._ends:
@@ -805,9 +828,13 @@ class File(io.RawIOBase):
         options.flags = lib.CM_WARM_VERIFY if verify else 0
         options.bytes_per_second, options.progress = bytes_per_second, lib.cachemax_progress
         options.progress_ctx, report.struct_size = handle, ffi.sizeof("cm_warm_report")
-        rc = call.result(self._pool.run(
-            self, lib.cm_warm, offset, SIZE_UNKNOWN if length is None else length, options,
-            lib.cachemax_origin, handle, report), self._source.where)
+        try:
+            rc = self._pool.run(self, lib.cm_warm, offset, SIZE_UNKNOWN if length is None else
+                                length, options, lib.cachemax_origin, handle, report)
+        finally:
+            if verify:  # it may have found changes. They are all older than this mark
+                self._mark_told()
+        rc = call.result(rc, self._source.where)
         return dict(_fields(report), result=ffi.string(lib.cm_errname(rc)).decode())
 
     def advise(self, advice):
@@ -830,7 +857,10 @@ class File(io.RawIOBase):
 
     def invalidate(self, offset=0, length=None):
         """Somebody else has changed this part of the origin."""
-        self._call(lib.cm_invalidate, offset, SIZE_UNKNOWN if length is None else length)
+        try:
+            self._call(lib.cm_invalidate, offset, SIZE_UNKNOWN if length is None else length)
+        finally:  # a read right before it may have been served from the pool
+            self._mark_told()
 
     def bracket(self, offset=0, length=None):
         """Write the origin in a `with` of it; without a length: the whole rest of the file."""

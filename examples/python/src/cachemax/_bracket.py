@@ -39,6 +39,7 @@ class Bracket:
     def _end(self, after):
         def end(file, validator):
             return lib.cm_write_end(file, self._open, validator)
+        self._file._mark_told()  # nothing that is kept is used before the end: _may_keep()
         rc = self._file._pool.run(self._file, end, after)
         if rc == lib.CM_EINVAL and after:  # changed() got no validator: it is still open
             self._file._pool.run(self._file, end, ffi.NULL)

@@ -298,7 +298,8 @@ class _RemoteFile(cachemax.File):
     and not in the pool alone: there it would have been read once more than it was, and may be gone
     before it is read."""
     # Reads in a row, each where the last one ended: where that was, how many, how many bytes. And
-    # what is read ahead: (as of which _presented, from where, bytes, the memory) or None.
+    # what is read ahead: (as of which _presented, and which mark of changes that were told before
+    # it was read, from where, bytes, the memory) or None.
     _row, _ahead = (0, 0, 0), None
 
     def _say_moved(self, other):
@@ -322,12 +323,13 @@ class _RemoteFile(cachemax.File):
         return max(length, end - offset)
 
     def _fill(self, version, offset, length, origin):
-        seen, wanted = self._presented, self._with_ahead(offset, length)
+        told, seen = self._pool.told[self._place()], self._presented
+        wanted = self._with_ahead(offset, length)
         if wanted > length:
             try:
                 n, memory = super()._fill(version, offset, wanted, origin)
                 if n > length and seen[1] is origin and seen[2] == version:
-                    self._ahead = seen, offset, n, memory
+                    self._ahead = seen, told, offset, n, memory
                 return n, memory
             except _Changed:
                 raise
@@ -336,12 +338,15 @@ class _RemoteFile(cachemax.File):
         return super()._fill(version, offset, length, origin)
 
     def _take_ahead(self, offset, to, length):
-        """How many bytes were read ahead from there on, and are of the version that is read."""
+        """How many bytes were read ahead from there on, and are of the version that is read. No
+        change of it was told since."""
         ahead = self._ahead
-        if ahead is None or ahead[0] is not self._presented or os.getpid() != self._pool.pid:
+        if ahead is None or os.getpid() != self._pool.pid:
             return 0
-        self._usable()
-        _, first, count, memory = ahead
+        seen, told, first, count, memory = ahead
+        if seen is not self._presented or not self._may_keep(seen[2], told):
+            self._ahead = None
+            return 0
         n = min(length, first + count - offset) if offset >= first else 0
         if n <= 0:
             return 0
@@ -349,10 +354,6 @@ class _RemoteFile(cachemax.File):
         if offset + n == first + count:
             self._ahead = None
         return n
-
-    def invalidate(self, offset=0, length=None):
-        super().invalidate(offset, length)
-        self._ahead = None
 
     def _read_beside(self, offset, to, length):
         self._source.changed = True
