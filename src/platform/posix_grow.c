@@ -16,10 +16,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "platform/posix.h"
@@ -50,21 +48,6 @@ static int lengthen(const struct cm_plat_file *f, uint64_t size)
         return ftruncate(file_fd(f), (off_t)size) != 0 ? cm_posix_error(errno) : 0;
     }
     return cm_posix_allocate(f, f->size, size, NULL, NULL);
-}
-
-/* Has a file that was allocated a hole in its first `size` bytes? If somebody cuts it in the moment
- * between the look at its length and a step, the step makes it long again, and leaves a hole. Only
- * of these file systems it is known that st_blocks has what is allocated. It has the file's own
- * metadata, too, so a hole of a few blocks may not show. */
-static bool has_hole(const struct cm_plat_file *f, uint64_t size)
-{
-    struct statfs fs;
-    struct stat st;
-
-    return !f->sparse && fstatfs(file_fd(f), &fs) == 0 &&
-           (fs.f_type == TMPFS_MAGIC || fs.f_type == 0xef53 /* ext4 */ ||
-            fs.f_type == 0x58465342 /* xfs */) &&
-           fstat(file_fd(f), &st) == 0 && (uint64_t)st.st_blocks * 512 < size;
 }
 
 /* Maps what the file has more than is mapped. The last page is mapped again if a page is larger
@@ -104,11 +87,7 @@ int cm_plat_file_grow(struct cm_plat_file *f, uint64_t size)
     if (!cm_posix_size_allowed(size)) {
         return CM_ENOSPC;
     }
-    const bool full = !has_hole(f, was);
     rc = lengthen(f, size);
-    if (rc == 0 && full && has_hole(f, size)) {
-        rc = CM_EIO;
-    }
     if (rc == 0) {
         rc = map_rest(f, size);
     }
@@ -117,10 +96,6 @@ int cm_plat_file_grow(struct cm_plat_file *f, uint64_t size)
         if (cm_plat_file_cut(f, was) != 0 && fstat(file_fd(f), &st) == 0 &&
             (uint64_t)st.st_size > was) {
             at_store_seq_cst(&f->size, (uint64_t)st.st_size); /* what is to be cut off later */
-        }
-        /* It becomes too short again, so that everybody notices. */
-        if (full && has_hole(f, was) && cm_posix_reaches(file_fd(f), was)) {
-            (void)ftruncate(file_fd(f), (off_t)was - 1);
         }
         return rc;
     }
