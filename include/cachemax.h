@@ -1062,11 +1062,12 @@ typedef struct cm_range {
  * next ones call it again with the end of the last run; a run may then go on there. `ranges` has
  * room for n; what it holds behind the runs is undefined then. Each block is told as it was when it
  * was looked at; the payload is not tested, and nothing is counted as used. Returns the number of
- * runs; 0: nothing is cached from there on.
+ * runs; 0: nothing is cached from there on. If blocks of a run go meanwhile, it may miss the rest.
  * COST   It looks for each block up to the end of the n-th run, or of the file. Where the rest of
  * the file has more blocks than the pool has slots, it does so for as many blocks as an eighth of
- * the slots, and then reads all headers once for the runs that are left. So ask for many runs at
- * once. It takes no memory.
+ * the slots, and then reads all headers once for the runs that are left; if blocks that it has
+ * found go before it comes to them, some times more. So ask for many runs at once. It takes no
+ * memory.
  * CM_EINVAL (ranges is NULL and n is not 0) CM_ERANGE. */
 CM_API int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t n);
 /* How many bytes of [offset, offset+len) are cached; len may be CM_ALL. It looks for each block of

@@ -24,6 +24,8 @@
 
 /* A lookup costs at most what so many headers cost in a pass over all of them. */
 #define HEADERS_PER_LOOKUP 8u
+#define GAP_LOOKUPS 8u /* behind each run */
+#define PASSES_MOST 4u /* over the headers, while blocks go that were found */
 
 /* A range of a file, in blocks. */
 struct span {
@@ -120,6 +122,7 @@ struct starts {
     struct span span; /* the first member: in_span() takes its address */
     cm_range *at;     /* if it is full, a heap: the highest one is the first */
     size_t n, room;
+    uint64_t lowest; /* of all blocks that the pass has found */
     struct cm_last_home last;
 };
 
@@ -171,6 +174,7 @@ static int add_start(void *ctx, const struct cm_surveyed *found)
     const uint64_t b = found->key.block;
     if (!is_low(z, b))
         return 0;
+    z->lowest = b < z->lowest ? b : z->lowest;
     if (b > s->first) { /* else no run goes on there */
         const struct cm_key k = cm_region_key_next(s->f, &z->last, s->incarnation, b - 1);
         if (cm_lookup_cached(s->f->cache, &k) == CM_BLOCK_SIZE)
@@ -187,29 +191,66 @@ static int add_start(void *ctx, const struct cm_surveyed *found)
     return 0;
 }
 
-/* Finds the next runs by one pass over the headers, and follows each to its end. A run needs no
- * more room than its start did, and that has been read before. */
-static void look_for_starts(const struct span *s, struct runs *r)
+/* Adds the run that begins at a block. Returns the first block behind it that it has not looked
+ * for. *gone: the block itself is not cached any more. */
+static uint64_t follow(const struct span *s, struct runs *r, uint64_t block, bool *gone)
 {
-    struct cm_cache *c = s->f->cache;
-    struct starts z = { .span = *s, .at = r->range + r->n, .room = r->room - r->n };
-    const struct cm_survey survey = { wants_start, add_start, &z };
     struct cm_last_home last = { 0 };
-    uint64_t next = s->first;
-    (void)cm_survey_blocks(c, &survey);
-    sort(z.at, z.n);
-    for (size_t i = 0; i < z.n; i++) {
-        uint64_t b = z.at[i].offset;
-        uint32_t valid = CM_BLOCK_SIZE;
-        if (b < next)
-            continue; /* it moved meanwhile, or the run before it became longer */
-        for (; b < s->end && valid == CM_BLOCK_SIZE; b++) {
-            const struct cm_key k = cm_region_key_next(s->f, &last, s->incarnation, b);
-            valid = cm_lookup_cached(c, &k);
-            add_run(r, b, valid);
-        }
-        next = b;
+    uint32_t valid = CM_BLOCK_SIZE;
+    uint64_t b = block;
+    for (; b < s->end && valid == CM_BLOCK_SIZE; b++) {
+        const struct cm_key k = cm_region_key_next(s->f, &last, s->incarnation, b);
+        valid = cm_lookup_cached(s->f->cache, &k);
+        add_run(r, b, valid);
     }
+    *gone = b == block + 1 && valid == 0;
+    return b;
+}
+
+/* Is one of the blocks [first, end) cached? Looks for a few. If so between two runs, a block in the
+ * middle of a run has gone, and the rest of the run begins there. */
+static bool goes_on(const struct span *s, uint64_t first, uint64_t end)
+{
+    struct cm_last_home last = { 0 };
+    end = end < first + GAP_LOOKUPS ? end : first + GAP_LOOKUPS;
+    for (uint64_t b = first; b < end; b++) {
+        const struct cm_key k = cm_region_key_next(s->f, &last, s->incarnation, b);
+        if (cm_lookup_cached(s->f->cache, &k) > 0)
+            return true;
+    }
+    return false;
+}
+
+/* Finds the next runs by one pass over the headers, and follows each to its end. A run needs no
+ * more room than its start did, and that has been read before.
+ *
+ * Where a run began may be gone before it is followed. The rest of it begins elsewhere then, and
+ * only another pass finds that. True: this is so. The span begins at the first block then that has
+ * to be looked for. It has become smaller. */
+static bool look_for_starts(struct span *s, struct runs *r)
+{
+    struct starts z = {
+        .span = *s, .at = r->range + r->n, .room = r->room - r->n, .lowest = UINT64_MAX
+    };
+    const struct cm_survey survey = { wants_start, add_start, &z };
+    uint64_t next = s->first;
+    bool gone = false;
+    (void)cm_survey_blocks(s->f->cache, &survey);
+    if (z.lowest == UINT64_MAX)
+        return false;
+    sort(z.at, z.n);
+    if (z.n == 0 || z.at[0].offset > z.lowest) { /* the pass itself came too late */
+        s->first = follow(s, r, z.lowest, &gone);
+        return true;
+    }
+    for (size_t i = 0; i < z.n && !gone; i++) {
+        if (z.at[i].offset < next)
+            continue; /* it moved meanwhile, or the run before it became longer */
+        next = follow(s, r, z.at[i].offset, &gone);
+        gone = gone || (i + 1 < z.n && goes_on(s, next, z.at[i + 1].offset));
+    }
+    s->first = next;
+    return gone;
 }
 
 int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t n)
@@ -223,8 +264,12 @@ int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t 
     struct runs r = { .range = ranges, .room = n, .offset = offset };
     struct span s = span_of(f, offset, CM_OFFSET_MAX);
     s.first = look_for_each(&s, &r);
-    if (s.first < s.end && r.n < n)
-        look_for_starts(&s, &r);
+    /* Fewer runs than there is room for are no error, but none says that there is none. So it goes
+     * on until it has one. Each pass that found a block leaves that behind, so it ends. */
+    for (unsigned passes = 0; s.first < s.end && r.n < n && (r.n == 0 || passes < PASSES_MOST);
+         passes++)
+        if (!look_for_starts(&s, &r))
+            break;
     cm_report_trouble(f->cache);
     return (int64_t)r.n;
 }

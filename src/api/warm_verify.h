@@ -40,7 +40,8 @@ void cm_compare_free(struct cm_comparison *v, cm_cache *c);
 /* Goes on with blocks [first, end). The range before is done. */
 void cm_compare_begin(struct cm_comparison *v, uint64_t first, uint64_t end);
 /* The first byte from `pos` on that is cached; CM_OFFSET_MAX: there is none. Many calls cost one
- * pass over the headers at most. What is stored meanwhile, it may pass over. */
+ * pass over the headers at most. What is stored meanwhile, it may pass over, and seldom the rest of
+ * a run whose beginning goes meanwhile. */
 uint64_t cm_compare_seek(struct cm_comparison *v, uint64_t pos);
 /* Is anything left to compare? Moves the position to it. */
 bool cm_compare_more(struct cm_comparison *v);

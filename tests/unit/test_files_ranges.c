@@ -96,6 +96,35 @@ static void test_ranges_far(void)
 /* What the calls have cost. */
 static uint64_t lookups, passes;
 static bool finds_twice; /* a block that moves meanwhile may be */
+/* After a pass, or after the first block that it finds, n blocks go; the next n after the next
+ * pass, and so on, `again` times. */
+static struct {
+    cm_file *f;
+    bool in_pass;
+    uint64_t first, n, again;
+} going;
+
+static void let_go(void)
+{
+    if (going.n == 0)
+        return;
+    CHECK(cm_drop(going.f, going.first * BLK, going.n * BLK) > 0);
+    going.first += going.n;
+    if (going.again > 0)
+        going.again--;
+    else
+        going.n = 0;
+}
+
+static const struct cm_survey *surveyed;
+
+static int found_one(void *ctx, const struct cm_surveyed *b)
+{
+    const int e = surveyed->found(ctx, b);
+    if (going.in_pass)
+        let_go();
+    return e;
+}
 
 uint32_t __real_cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
 uint32_t __wrap_cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
@@ -109,9 +138,14 @@ int __real_cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s);
 int __wrap_cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s);
 int __wrap_cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s)
 {
-    const int e = finds_twice ? __real_cm_survey_blocks(c, s) : 0;
+    const struct cm_survey shown = { s->wants, found_one, s->ctx };
+    int e = finds_twice ? __real_cm_survey_blocks(c, s) : 0;
+    surveyed = s;
     passes++;
-    return e ? e : __real_cm_survey_blocks(c, s);
+    e = e ? e : __real_cm_survey_blocks(c, &shown);
+    if (!going.in_pass)
+        let_go();
+    return e;
 }
 
 #define RUNS 300u /* of one to three blocks: 600 */
@@ -161,6 +195,76 @@ static void test_ranges_cost(void)
     }
 }
 
+/* A block goes after a pass has found it, before its run is followed. What stays is told. */
+static void test_ranges_going(void)
+{
+    struct pool p;
+    cm_file *f = files_begin(&p, true, false, 0);
+    const uint64_t far = FAR / 4;
+    cm_range r[2];
+    CHECK_EQ(put_all(f, far, 8, 1), 8);
+    CHECK_EQ(put_all(f, 2 * far, 12, 1), 12);
+    CHECK_EQ(put_all(f, 3 * far, 12, 1), 12);
+    going.f = f;
+    going.first = far; /* the first block of the first run, and there is room for one run */
+    going.n = 1;
+    CHECK_EQ(cm_file_ranges(f, 0, r, 1), 1);
+    CHECK_EQ(r[0].offset, (far + 1) * BLK);
+    CHECK_EQ(r[0].len, 7 * BLK);
+    going.first = 2 * far; /* of another one */
+    going.n = 2;
+    CHECK_EQ(cm_file_ranges(f, 0, r, 2), 2);
+    CHECK_EQ(r[1].offset, (2 * far + 2) * BLK);
+    CHECK_EQ(r[1].len, 10 * BLK);
+    going.first = 2 * far + 4; /* in the middle */
+    going.n = 3;
+    CHECK_EQ(cm_file_ranges(f, (far + 8) * BLK, r, 2), 2);
+    CHECK_EQ(r[0].len, 2 * BLK);
+    CHECK_EQ(r[1].offset, (2 * far + 7) * BLK);
+    CHECK_EQ(r[1].len, 5 * BLK);
+    passes = 0; /* each pass loses what it has found: it ends with what there is */
+    going.first = 3 * far;
+    going.n = 1;
+    going.again = 9;
+    CHECK_EQ(cm_file_ranges(f, (2 * far + 8) * BLK, r, 2), 1);
+    CHECK_EQ(r[0].offset, (2 * far + 8) * BLK);
+    CHECK(passes > 1 && passes < 9);
+    passes = 0; /* or with nothing, if nothing is left */
+    going.n = 1;
+    going.again = 12 - (going.first - 3 * far) - 1;
+    const uint64_t left = going.again + 1;
+    CHECK_EQ(cm_file_ranges(f, (2 * far + 12) * BLK, r, 1), 0);
+    CHECK_EQ(passes, left + 1);
+    memset(&going, 0, sizeof(going));
+    pool_end(&p);
+}
+
+/* The first block of a run goes after the pass has found the next one, before it comes to it. */
+static void test_ranges_going_in_pass(void)
+{
+    struct pool p;
+    cm_file *f = files_begin(&p, true, false, 0);
+    cm_range r;
+    uint64_t far = FAR / 2;
+    for (unsigned i = 0; i < 16 && slot_of(f, far) <= slot_of(f, far + 1); i++) {
+        far += 100;
+        CHECK_EQ(put(f, far + 1, 1), 0); /* mostly, the pass finds this one first */
+        CHECK_EQ(put(f, far, 1), 0);
+        if (slot_of(f, far) < slot_of(f, far + 1))
+            CHECK_EQ(cm_drop(f, far * BLK, 2 * BLK), 2 * BLK);
+    }
+    CHECK(slot_of(f, far) > slot_of(f, far + 1) && slot_of(f, far) != CM_NO_SLOT);
+    going.f = f;
+    going.first = far;
+    going.n = 1;
+    going.in_pass = true;
+    CHECK_EQ(cm_file_ranges(f, 0, &r, 1), 1);
+    CHECK_EQ(r.offset, (far + 1) * BLK);
+    CHECK_EQ(r.len, BLK);
+    memset(&going, 0, sizeof(going));
+    pool_end(&p);
+}
+
 static void *no_alloc(void *ctx, size_t bytes)
 {
     (void)ctx;
@@ -206,6 +310,12 @@ static void test_ranges_refused(void)
 }
 
 const struct harness_test files_ranges_tests[] = {
-    TEST(ranges),           TEST(ranges_far),     TEST(ranges_cost),
-    TEST(ranges_no_memory), TEST(ranges_refused), TEST_END,
+    TEST(ranges),
+    TEST(ranges_far),
+    TEST(ranges_cost),
+    TEST(ranges_going),
+    TEST(ranges_going_in_pass),
+    TEST(ranges_no_memory),
+    TEST(ranges_refused),
+    TEST_END,
 };

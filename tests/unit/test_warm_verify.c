@@ -10,6 +10,7 @@
 
 #include "api/flight.h"
 #include "api/warm_verify.h"
+#include "protocol/survey.h"
 
 #define BAD 77u /* the tag of what the origin never had */
 
@@ -697,11 +698,46 @@ static void test_far_between(void)
     pool_end(&p);
 }
 
+/* A block that goes when the headers were read. */
+static cm_file *going;
+static uint64_t going_at;
+
+int __real_cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s);
+int __wrap_cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s);
+int __wrap_cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s)
+{
+    const int e = __real_cm_survey_blocks(c, s);
+    if (going)
+        CHECK_EQ(cm_drop(going, going_at * BLK, BLK), BLK);
+    going = NULL;
+    return e;
+}
+
+/* The first block of what is wrong goes before the comparison comes to it. The rest is found. */
+static void test_going(void)
+{
+    struct pool p;
+    struct origin o = make_origin(UINT64_C(1) << 36);
+    const uint64_t far = o.size / BLK / 2;
+    cm_warm_report r;
+    cm_file *f = open_both(&p, 4 * MIB, o.size);
+    const cm_warm_options opts = verifying(NULL);
+    CHECK_EQ(put_all(f, far, 10, BAD), 10);
+    CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), 0);
+    going = f;
+    going_at = far;
+    CHECK_EQ(warm(f, 0, CM_ALL, &opts, &o, &r), CM_NOT_STORED_MODE);
+    CHECK(!going);
+    CHECK_EQ(r.differed, 9 * BLK);
+    CHECK_EQ(cm_file_cached(f, 0, CM_ALL), 0);
+    pool_end(&p);
+}
+
 const struct harness_test warm_verify_tests[] = {
     TEST(right),       TEST(wrong),  TEST(durable),    TEST(buffered),    TEST(short),
     TEST(far_shorter), TEST(longer), TEST(behind),     TEST(writers),     TEST(neighbours),
     TEST(frozen),      TEST(errors), TEST(paid),       TEST(poor),        TEST(cannot_forget),
-    TEST(closed),      TEST(memory), TEST(far_larger), TEST(far_between),
+    TEST(closed),      TEST(memory), TEST(far_larger), TEST(far_between), TEST(going),
 #ifndef _WIN32
     TEST(thread_ends),
 #endif
