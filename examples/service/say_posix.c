@@ -2,14 +2,17 @@
  *
  * say_posix.c - say_at_once() of say.h: lines for a log whose reader may have stopped.
  *
- * Owns: nothing but whose turn it is.
+ * Owns: a second way to the pipe or terminal that is the standard error, which never waits. The
+ * first one may belong to other programs, too, so it stays as it is.
  *
  * Who: main.c.
  */
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,16 +24,61 @@
 #define AT_ONCE 4000  /* a pipe that is ready takes 4096 bytes */
 #define TURNS_MS 100u /* to wait for other threads that write, none of which waits */
 
-/* Does the standard error take a line now? A pipe whose reader has gone is ready, too: the write
- * fails then. *waits: it is something that may have to wait for a reader. */
-static bool is_taken(bool *waits)
+/* Of whose turn it is. */
+struct way {
+    bool known;
+    mode_t kind; /* S_IF... of the standard error */
+    int fd;      /* of a pipe or a terminal; -1: it cannot be opened anew, such as one of root */
+    bool cut;    /* the last line is there in part */
+};
+
+static void look(struct way *w)
 {
-    struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
     struct stat st;
 
-    *waits = fstat(STDERR_FILENO, &st) == 0 &&
-             (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISCHR(st.st_mode));
-    return !*waits || poll(&p, 1, 0) == 1;
+    if (w->known)
+        return;
+    *w = (struct way){ .known = true, .kind = S_IFREG, .fd = -1 };
+    if (fstat(STDERR_FILENO, &st) == 0)
+        w->kind = st.st_mode & S_IFMT;
+    if (S_ISFIFO(w->kind) || S_ISCHR(w->kind))
+        w->fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
+static bool may_wait(const struct way *w)
+{
+    return S_ISFIFO(w->kind) || S_ISCHR(w->kind) || S_ISSOCK(w->kind);
+}
+
+/* A pipe that is ready takes a whole line. So may a terminal; if it takes only a part, this waits.
+ */
+static bool write_if_ready(const struct way *w, const char *text, size_t n)
+{
+    struct pollfd p = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+    if (may_wait(w) && poll(&p, 1, 0) != 1)
+        return false;
+    (void)fwrite(text, 1, n, stderr);
+    (void)fflush(stderr); /* some C libraries keep it */
+    return true;
+}
+
+/* `line` begins with a line end, for after a line of which only a part was taken. */
+static bool write_line(struct way *w, const char *line, size_t n)
+{
+    const char *const from = w->cut ? line : line + 1;
+    const size_t all = w->cut ? n : n - 1;
+    ssize_t did;
+
+    if (S_ISSOCK(w->kind))
+        did = send(STDERR_FILENO, from, all, MSG_DONTWAIT | MSG_NOSIGNAL);
+    else if (w->fd >= 0)
+        did = write(w->fd, from, all);
+    else
+        return write_if_ready(w, from, all);
+    if (did > 0)
+        w->cut = (size_t)did < all;
+    return did == (ssize_t)all;
 }
 
 /* One at a time: what a pipe is ready for is one line. */
@@ -46,27 +94,26 @@ static bool take_turn(_Atomic bool *busy)
 
 bool say_at_once(const char *format, ...)
 {
+    static struct way way;
     static _Atomic bool busy;
-    char text[SAY_BYTES], shown[TOOL_PRINTABLE_MAX(SAY_BYTES) + 1];
-    bool waits, ready;
+    char text[SAY_BYTES], line[1 + TOOL_PRINTABLE_MAX(SAY_BYTES) + 1];
+    bool written;
     size_t n;
     va_list ap;
 
     va_start(ap, format);
     (void)vsnprintf(text, sizeof(text), format, ap);
     va_end(ap);
-    tool_printable(shown, text);
+    line[0] = '\n';
+    tool_printable(line + 1, text);
     if (!take_turn(&busy))
         return false;
-    ready = is_taken(&waits);
-    n = strlen(shown);
-    if (waits && n > AT_ONCE)
+    look(&way);
+    n = strlen(line);
+    if (may_wait(&way) && n > AT_ONCE)
         n = AT_ONCE;
-    shown[n] = '\n';
-    if (ready) {
-        (void)fwrite(shown, 1, n + 1, stderr);
-        (void)fflush(stderr); /* some C libraries keep it */
-    }
+    line[n++] = '\n';
+    written = write_line(&way, line, n);
     atomic_store(&busy, false);
-    return ready;
+    return written;
 }

@@ -7,6 +7,7 @@ Prints "ok NAME" or "FAIL NAME: why" for every check. Works in DIRECTORY, which 
 """
 import fcntl
 import os
+import pty
 import re
 import select
 import signal
@@ -20,9 +21,10 @@ WAIT = 60  # seconds for what is sure to come, on a busy machine
 
 
 class Service:
-    """A service with its own pool; its log is a pipe, and `log` what was read of it."""
+    """A service with its own pool; its log is a pipe or a terminal, and `log` what was read of it
+    by `reader`."""
 
-    def __init__(self, *lines):
+    def __init__(self, *lines, terminal=False):
         self.conf, self.pool = os.path.join(WORK, 'conf'), os.path.join(WORK, 'pool')
         self.where = os.path.join(WORK, 'socket')
         if not os.path.exists(self.pool):
@@ -30,13 +32,15 @@ class Service:
         with open(self.conf, 'w', encoding='ascii') as f:
             f.write('\n'.join(['pool = ' + self.pool, 'socket = ' + self.where, *lines, '']))
         # Python has SIGPIPE ignored, and gives its children the default again.
-        self.process = subprocess.Popen([SERVICE, self.conf], stderr=subprocess.PIPE)
+        self.reader, writer = pty.openpty() if terminal else os.pipe()
+        self.process = subprocess.Popen([SERVICE, self.conf], stderr=writer)
+        os.close(writer)
         self.log = b''
         self.read_until(b' serves ')
 
     def read_until(self, text):
         while text not in self.log:
-            some = os.read(self.process.stderr.fileno(), 65536)
+            some = os.read(self.reader, 65536)
             if not some:
                 raise AssertionError('no "%s" in the log: %s' % (text, self.log))
             self.log += some
@@ -57,6 +61,11 @@ class Service:
             except ConnectionError:
                 pass
 
+    def close_log(self):
+        if self.reader >= 0:
+            os.close(self.reader)
+        self.reader = -1
+
     def end(self):
         """Ends it. Returns its exit status."""
         if self.process.poll() is None:
@@ -74,31 +83,43 @@ def same(got, want, what='it'):
 
 
 def t_the_reader_of_the_log_has_gone(s):
-    s.process.stderr.close()
+    s.close_log()
     s.offend()
     s.offend()  # the line of the first one has been written: the listener has gone on
     same(s.process.poll(), None, 'the exit status')
     same(s.end(), 0, 'the exit status at the end')
 
 
-def t_the_reader_of_the_log_stops(s):
+def stop_reading(s, offences):
     """The log is full, and nobody reads. The service goes on, and tells later that lines are
     missing; and it ends when it has to."""
-    fcntl.fcntl(s.process.stderr, F_SETPIPE_SZ, 4096)
-    for _ in range(300):
+    for _ in range(offences):
         s.offend()
     s.log = b''
     until = time.monotonic() + WAIT
     while not re.search(b' lines are missing here: nobody had read .* was ended', s.log, re.S):
-        if select.select([s.process.stderr], [], [], 0.1)[0]:
-            s.log += os.read(s.process.stderr.fileno(), 65536)
+        if select.select([s.reader], [], [], 0.1)[0]:
+            s.log += os.read(s.reader, 65536)
         elif time.monotonic() < until:
             s.offend()
         else:
             raise AssertionError('nobody tells of the lines that are missing')
-    for _ in range(300):
+    for line in s.log.splitlines():  # the first one was read in part; one may have come in part
+        if line.count(b'cachemax-service: ') > 1:
+            raise AssertionError('two lines are one: %s' % line)
+    for _ in range(offences):
         s.offend()
     same(s.end(), 0, 'the exit status at the end')
+
+
+def t_the_reader_of_the_log_stops(s):
+    fcntl.fcntl(s.reader, F_SETPIPE_SZ, 4096)
+    stop_reading(s, 300)
+
+
+def t_the_terminal_of_the_log_stops(s):
+    """A terminal takes a part of a line, too. Is it ready? It is for a part."""
+    stop_reading(s, 300)
 
 
 def resident(s):
@@ -122,7 +143,7 @@ def t_silent_clients(s):
 
 F_SETPIPE_SZ = 1031
 TESTS = {t_the_reader_of_the_log_has_gone: (), t_the_reader_of_the_log_stops: (),
-          t_silent_clients: ('clients = 1000',)}
+         t_the_terminal_of_the_log_stops: (), t_silent_clients: ('clients = 1000',)}
 
 
 def main():
@@ -130,7 +151,7 @@ def main():
         name = test.__name__[2:].replace('_', ' ')
         s = None
         try:
-            s = Service(*lines)
+            s = Service(*lines, terminal='terminal' in name)
             test(s)
             print('ok ' + name)
         except Exception as e:  # pylint: disable=broad-except
@@ -138,6 +159,7 @@ def main():
         finally:
             if s:
                 s.end()
+                s.close_log()
     return 0
 
 
