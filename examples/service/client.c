@@ -344,6 +344,15 @@ static struct cmp_validator validator(const cm_validator *v)
     return m;
 }
 
+/* Why a service has refused a file. An older one says with the same code that too many are open, as
+ * a rule, and that it is out of memory. */
+static int refusal_of(const struct link *l, int64_t e)
+{
+    if (e == LINK_LOST)
+        return CMC_AWAY;
+    return e == CM_ENOMEM && !link_tells_files(l) ? CMC_FULL : (int)e;
+}
+
 /* File lock held. Opens it on a link. Returns the handle, or 0: f->refused says why not. */
 static uint32_t open_on(cmc_file *f, struct link *l)
 {
@@ -360,8 +369,9 @@ static uint32_t open_on(cmc_file *f, struct link *l)
     if (e >= 0) {
         m.validator = validator(&v);
         e = link_ask(l, &q, &a);
+        e = e < 0 ? refusal_of(l, e) : e;
     }
-    atomic_store(&f->refused, e == LINK_LOST ? CMC_AWAY : (int)e);
+    atomic_store(&f->refused, (int)e);
     return e >= 0 ? a.file : 0;
 }
 

@@ -86,18 +86,19 @@ static void test_refused_why(void)
 {
     static const struct {
         int identified, refusal, want;
+        bool older; /* the service has another code for "too many files" */
     } v[] = {
-        { 0, CMP_FULL, CMC_FULL },
-        { 0, CM_EINVAL, CM_EINVAL },
-        { CM_EACCES, 0, CM_EACCES },
+        { 0, CMP_FULL, CMC_FULL, false },   { 0, CM_EINVAL, CM_EINVAL, false },
+        { CM_EACCES, 0, CM_EACCES, false }, { 0, CM_ENOMEM, CM_ENOMEM, false },
+        { 0, CM_ENOMEM, CMC_FULL, true },   { CM_ENOMEM, 0, CM_ENOMEM, true },
     };
     cm_warm_report r = CM_WARM_REPORT_INIT;
     const cm_file_id id = { .lo = 1 };
     uint64_t n;
-    hello_flags = CMP_STEERS;
     for (size_t i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
         CASE("i %zu", i);
         int identified = v[i].identified;
+        hello_flags = CMP_STEERS | (v[i].older ? 0 : CMP_TELLS_FILES);
         service_up(false);
         refusal = v[i].refusal;
         refused = v[i].refusal ? CMP_OPEN : 0;
