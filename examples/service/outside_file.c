@@ -43,20 +43,31 @@ static void give_to_owner(int fd, const char *path)
         return; /* it stays root's; the service will say so */
 }
 
-const char *outside_file_beside(const char *path, int *fd)
+/* What is wrong with a file that is open. NULL: nothing. */
+static const char *use_fault(int fd)
 {
     struct stat st;
 
-    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (*fd >= 0)
-        give_to_owner(*fd, path);
-    else if (errno == EEXIST)
-        *fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (*fd < 0 || fstat(*fd, &st) != 0)
+    if (fstat(fd, &st) != 0)
         return strerror(errno);
     if (!S_ISREG(st.st_mode) || (st.st_mode & 077) != 0)
         return "others may use it too; it should have mode 0600. Delete it while no client runs";
     return NULL;
+}
+
+static int open_beside(const char *path)
+{
+    return open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+}
+
+const char *outside_file_beside(const char *path, int *fd)
+{
+    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd >= 0)
+        give_to_owner(*fd, path);
+    else if (errno == EEXIST)
+        *fd = open_beside(path);
+    return *fd < 0 ? strerror(errno) : use_fault(*fd);
 }
 
 bool outside_file_lock(int fd, int how)
@@ -123,6 +134,25 @@ int outside_file_open(struct outside_file *o, const char *where, bool service, c
     snprintf(why, 256, "%.120s: %s", path, wrong);
     outside_file_close(o);
     return no_directory ? CM_ENOENT : CM_EACCES;
+}
+
+int outside_file_look(const char *where, char why[256])
+{
+    char path[PATH_MAX];
+    const char *wrong;
+    int fd;
+
+    if (snprintf(path, sizeof(path), "%s.writes", where) >= (int)sizeof(path))
+        return 0;
+    fd = open_beside(path);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == EACCES))
+        return 0;
+    wrong = fd < 0 ? strerror(errno) : use_fault(fd);
+    if (wrong)
+        snprintf(why, 256, "%.120s: %s", path, wrong);
+    if (fd >= 0)
+        close(fd);
+    return wrong ? CM_EACCES : 0;
 }
 
 void outside_file_place(const char *where, char place[PATH_MAX])

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "os.h"
+#include "outside_file.h"
 #include "stream.h"
 
 /* ---- A client -------------------------------------------------------------------------------- */
@@ -352,6 +353,16 @@ static void socket_stop(void *state)
     close_listener(l);
 }
 
+/* Is its directory on a volume that is mounted read-only? */
+static bool is_readonly(const char *where)
+{
+    char dir[sizeof(((struct sockaddr_un *)0)->sun_path) + 1];
+    const char *const slash = strrchr(where, '/');
+
+    snprintf(dir, sizeof(dir), "%.*s.", slash ? (int)(slash - where) + 1 : 0, where);
+    return os_is_readonly(dir);
+}
+
 /* What this user may not look at may be in order for the service's. */
 static int socket_look(const char *where, char why[256])
 {
@@ -364,6 +375,14 @@ static int socket_look(const char *where, char why[256])
         snprintf(why, 256, "%.200s: " NO_SOCKET, where);
         return -1;
     }
+    if (is_readonly(where)) {
+        snprintf(why, 256,
+                 "%.120s: its volume is mounted read-only, and the service makes its socket there",
+                 where);
+        return -1;
+    }
+    if (outside_file_look(where, why) != 0)
+        return -1;
     snprintf(path, sizeof(path), "%.*s.lock", (int)sizeof(path) - 6, where);
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0 && errno != ELOOP)

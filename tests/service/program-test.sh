@@ -308,13 +308,18 @@ END
 fi
 
 # What a start refuses, a check refuses, too.
-mkdir run run/dir
+mkdir run run/dir run/d.writes
 echo some >run/file
 echo other >run/foreign.lock
+echo other >run/f.writes
+chmod 644 run/f.writes
+ln -s file run/l.writes
 for refused in dir:'it is no socket; move it away' file:'it is no socket; move it away' \
-  foreign.lock:'it is no lock of a service; *'; do
+  foreign.lock:'it is no lock of a service; *' d.writes:'Is a directory' \
+  f.writes:'others may use it too; it should have mode 0600. *' l.writes:'*symbolic links'; do
   at=${refused%%:*}
-  config place.conf "pool = $work/pool" "socket = $work/run/${at%.lock}"
+  beside=${at%.lock}
+  config place.conf "pool = $work/pool" "socket = $work/run/${beside%.writes}"
   says "the socket is $at, to check" 2 "$us $work/run/$at: ${refused#*:}" check-config place.conf
   says "the socket is $at" 1 "$us $work/run/$at: ${refused#*:}" place.conf
 done
@@ -343,6 +348,11 @@ END
   there=$service service=$work/readonly.sh
   says 'a volume that is read-only' 2 "$us $work/run/pool: its volume is mounted read-only, *" \
     check-config place.conf
+  config place.conf "pool = $work/pool" "socket = $work/run/socket"
+  says 'a socket on a volume that is read-only, to check' 2 \
+    "$us $work/run/socket: its volume is mounted read-only, *" check-config place.conf
+  says 'a socket on a volume that is read-only' 1 \
+    "$us $work/run/socket.writes: Read-only file system" place.conf
   service=$there
 fi
 rm -r run
