@@ -396,6 +396,26 @@ def test_limits(server):
     for s in slow:
         s.close()
     r.check("serves-again", server.wait(lambda: answers(server)))
+    # Nor do clients that have sent requests, and take no answers.
+    deaf = [deaf_client(server) for _ in range(70)]
+    r.check("clients-that-take-no-answers-keep-nobody-out",
+            all(answers(server) for _ in range(5)))  # at once: in the end they are idle
+    for s in deaf:
+        s.close()
+
+
+def deaf_client(server):
+    """An answer has begun to come, and more are on their way than what lies between takes."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    s.settimeout(PATIENCE)
+    s.connect(("127.0.0.1", server.port))
+    try:
+        s.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200)
+        s.recv(1, socket.MSG_PEEK)
+    except ConnectionError:
+        pass  # it was ended for another one
+    return s
 
 
 def answers(server):

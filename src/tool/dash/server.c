@@ -4,9 +4,9 @@
  *
  * Owns the limits. There is one thread: a connection that is slow waits in the library's poll() and
  * holds up nobody. There are CONNECTIONS of them at most: one more ends the oldest one whose
- * request has not come as a whole. Each is ended when it is idle, or does not send its request or
- * take its answer in time, and a request has a little memory. The library's own limit is higher, so
- * that it takes the one more.
+ * request has not come as a whole; if there is none, the one that takes its answer for longest.
+ * Each is ended when it is idle, or does not send its request or take its answer in time, and a
+ * request has a little memory. The library's own limit is higher, so that it takes the one more.
  *
  * Who: serve.c, by web.h.
  */
@@ -52,15 +52,27 @@ static void end_client(struct web *w, struct client *k)
     w->count--;
 }
 
-/* NULL: the requests of all have come. */
-static struct client *slowest(struct web *w)
+/* NULL: none but `but` is such a one. */
+static struct client *oldest(struct web *w, const struct client *but, bool answered)
 {
-    struct client *slow = NULL;
+    struct client *old = NULL;
 
     for (struct client *k = w->clients; k; k = k->next)
-        if (!k->ended && !k->answered && (!slow || k->since_ns <= slow->since_ns))
-            slow = k;
-    return slow;
+        if (!k->ended && k != but && k->answered == answered &&
+            (!old || k->since_ns <= old->since_ns))
+            old = k;
+    return old;
+}
+
+/* Never the one that has just come: those that take no answers would keep everybody out. */
+static void make_room(struct web *w, const struct client *come)
+{
+    struct client *k = oldest(w, come, false);
+
+    if (!k)
+        k = oldest(w, come, true);
+    if (k)
+        end_client(w, k);
 }
 
 static void end_late(struct web *w)
@@ -86,7 +98,7 @@ static void on_connection(void *ctx, struct MHD_Connection *c, void **context,
     const union MHD_ConnectionInfo *const i =
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct web *w = ctx;
-    struct client *k = *context, **p, *slow;
+    struct client *k = *context, **p;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         k = i ? calloc(1, sizeof(*k)) : NULL;
@@ -94,8 +106,8 @@ static void on_connection(void *ctx, struct MHD_Connection *c, void **context,
             return;
         *k = (struct client){ .next = w->clients, .socket = i->connect_fd, .since_ns = cm_now() };
         *context = w->clients = k;
-        if (++w->count > CONNECTIONS && (slow = slowest(w)) != NULL)
-            end_client(w, slow);
+        if (++w->count > CONNECTIONS)
+            make_room(w, k);
     } else if (k) {
         for (p = &w->clients; *p != k; p = &(*p)->next)
             ;
