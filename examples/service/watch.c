@@ -32,7 +32,7 @@ static void tell_more(struct server *s, uint64_t *known, uint64_t now, const cha
     *known = now;
 }
 
-/* Clients come again with a file that was refused. */
+/* Clients come again with a file that was refused: a mount does so at once, with room for it. */
 static void tell_full(struct watch *w, struct server *s)
 {
     const uint64_t refused = atomic_load(&s->service.no_room), now = os_now_ns();
@@ -40,8 +40,9 @@ static void tell_full(struct watch *w, struct server *s)
     if (refused == w->no_room || (w->full_told_ns && now - w->full_told_ns < FULL_NS))
         return;
     server_log(s, LOG_WARN,
-               "%llu times a file was refused, because clients have %u files open, and mounts let "
-               "go of what they do not use: if this comes often, raise \"files\"",
+               "%llu times a file was refused, perhaps only at first, because clients had %u files "
+               "open: a mount lets go of what it does not use, and its log tells if that does not "
+               "help; if this comes often, raise \"files\"",
                (unsigned long long)(refused - w->no_room), s->service.files_max);
     w->no_room = refused;
     w->full_told_ns = now;
