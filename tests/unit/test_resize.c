@@ -447,6 +447,13 @@ static int cancel(void *ctx, uint64_t done, uint64_t total)
     return --*(int *)ctx < 0;
 }
 
+/* One "no" is enough, even if the answer to the next question is another one. */
+static int cancel_once(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)done, (void)total;
+    return --*(int *)ctx == -1;
+}
+
 static void test_refused(void)
 {
     cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
@@ -465,9 +472,10 @@ static void test_refused(void)
     o.flags = 1;
     CHECK_EQ(cm_resize(path, &o, NULL), CM_EINVAL);
     o.flags = 0;
-    o.progress = cancel;
-    for (int calls = 0; calls < 6; calls++) {
-        int left = calls;
+    for (int calls = 0; calls < 12; calls++) {
+        int left = calls / 2;
+        CASE("call %d", calls / 2);
+        o.progress = calls % 2 ? cancel : cancel_once;
         o.progress_ctx = &left;
         CHECK_EQ(cm_resize(path, &o, NULL), CM_ECANCELED);
         CHECK_EQ(os_size(path), 8 * MIB);
