@@ -84,6 +84,7 @@ configure lost.conf lost
 echo 'pool = pool' >wrong.conf
 
 # ---- before it is installed --------------------------------------------------------------------
+run "$service" uninstall >/dev/null # what a run of this test has left that was ended in its middle
 expect "status, not installed" 4 'not installed' "$service" status
 expect "start, not installed" 4 'not installed.*install FILE' "$service" start
 expect "stop, not installed" 4 'not installed' "$service" stop
