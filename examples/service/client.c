@@ -90,12 +90,12 @@ static void settle_link(cmc_client *k, struct link *l, int why, uint64_t ns)
 
     k->trying = false;
     k->retry_at = now + RETRY_NS + ns * RETRY_PART;
-    if (l || why != CMC_CROWDED)
+    if (l || why != CMC_CROWDED) {
         k->crowd_ns = RETRY_NS;
-    else
+    } else {
         k->retry_at += k->crowd_ns;
-    if (!l && why == CMC_CROWDED)
         k->crowd_ns = 2 * k->crowd_ns < CROWD_NS ? 2 * k->crowd_ns : CROWD_NS;
+    }
     atomic_store(&k->away, why);
     k->link = l;
     k->since = now;
