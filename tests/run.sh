@@ -9,9 +9,9 @@
 # (under Wine), arm64 (emulated) and musl. FILTER: only suites whose name contains it, or one of
 # several. The build is whole all the same; standard error says how far it is.
 # Each suite says how many seconds it took, and how many of a processor. The last lines repeat what
-# failed ("failed: SUITE: TEST"), say the seconds of all, then "TARGET: N passed, N failed, N
-# skipped", one a target, and the same without one: the total. Exit status: 0 all is well, 1
-# something failed, 2 wrong usage, as a FILTER that names no suite.
+# failed ("failed: SUITE: TEST"), say the seconds of all and of each target, then "TARGET: N passed,
+# N failed, N skipped", one a target, and the same without one: the total. Exit status: 0 all is
+# well, 1 something failed, 2 wrong usage, as a FILTER that names no suite.
 #
 # Without a FILTER some long suites run a part of what they have, and others take turns: a ninth of
 # the mount's run with a commit, a third of the front ends' and of what is far from a promise, and
@@ -60,9 +60,12 @@ made=$log few='' few_models='' # files of the suites; with --list only some of t
 trap end_all EXIT
 trap 'exit 130' INT TERM
 
-# target NAME: what was counted since the last one belongs to it.
-targets= passed_before=0 failed_before=0 skipped_before=0
+# target NAME: what was counted since the last one belongs to it, and its seconds.
+targets= seconds='' began_target=$began_all passed_before=0 failed_before=0 skipped_before=0
 target() {
+  now=$(date +%s)
+  seconds="$seconds${seconds:+; }$1 $((now - began_target)) s"
+  began_target=$now
   targets="$targets$1: $((passed - passed_before)) passed, $((failed - failed_before)) failed, \
 $((skipped - skipped_before)) skipped
 "
@@ -72,6 +75,7 @@ finish() {
   [ ! -f "$log/failed" ] || cat "$log/failed"
   times >"$log/times" # the last two: user and system time of all that was waited for
   echo "all of it took $(($(date +%s) - began_all)) s; processors' time: $(tail -n 1 "$log/times")"
+  [ -z "$seconds" ] || echo "of these $seconds"
   printf '%s' "$targets"
   echo "$passed passed, $failed failed, $skipped skipped"
   [ $failed = 0 ] || exit 1
