@@ -310,9 +310,13 @@ fi
 drop() { # DIR: empties the kernel's page cache, or the page cache would answer the reads
   run "$quickread" drop "$1" "$work/names" || exit 3
 }
-counter() { # NAME: prints the counter of the pool's present session; nothing if there is none
-  "$cachemax" stats "$pool" --json | tr ',{}' '\n\n\n' | sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" |
-    head -n 1
+counters() { # NAME...: prints these of the pool's present session, each 0 if there is none
+  "$cachemax" stats "$pool" --json | tr ',{}' '\n\n\n' | awk -F '[": ]+' -v names="$*" '
+    !($2 in first) { first[$2] = $3 }
+    END {
+      n = split(names, name, " ")
+      for (i = 1; i <= n; i++) printf "%.0f%s", first[name[i]], i < n ? " " : "\n"
+    }'
 }
 # wait_mount DIR TYPE PID LOG: waits until it is mounted. Returns 1 if the program ended instead.
 wait_mount() {
@@ -337,8 +341,8 @@ start() { # DIR [OPTION...]: mounts the cache over it
 }
 stop() {
   [ -n "$cache_pid" ] || return 0
-  n=$(counter unrecorded)
-  [ "${n:-0}" -le "$unrecorded" ] || unrecorded=$n
+  n=$(counters unrecorded)
+  [ "$n" -le "$unrecorded" ] || unrecorded=$n
   unmount "$origin_dir" fuse.cachemax "$cache_pid"
   cache_pid=
   [ $left = no ] || exit 4
@@ -383,15 +387,19 @@ print_row() { # LABEL MS [HITS MIB]; MS -: without times
 }
 # row LABEL DIR: reads everything once more and prints a row of the table; sets $ms.
 row() {
-  h0=$(counter hit_blocks) m0=$(counter miss_blocks) w0=$(counter pool_bytes)
+  counters hit_blocks miss_blocks pool_bytes >"$work/before"
   run "$quickread" read "$1" "$2" "$work/names" "$work/sums" "$work/n" "$bytes" || exit 3
   read -r ms _ <"$work/n"
   cmp -s "$work/sums" "$work/truth" || differs
   [ "$ms" -gt 0 ] || ms=1
-  h=$(($(counter hit_blocks) - h0)) m=$(($(counter miss_blocks) - m0))
-  print_row "$1" "$ms" "$(awk -v h=$h -v m=$m \
-    'BEGIN { printf "%.1f %%", h + m ? 100 * h / (h + m) : 0 }')" \
-    "$(awk -v b=$(($(counter pool_bytes) - w0)) 'BEGIN { printf "%.1f", b / 1048576 }')"
+  counters hit_blocks miss_blocks pool_bytes >"$work/after"
+  read -r h0 m0 w0 <"$work/before"
+  read -r h m w <"$work/after"
+  h=$((h - h0)) m=$((m - m0)) w=$((w - w0))
+  # shellcheck disable=SC2046 # two words
+  set -- "$1" $(awk -v h=$h -v m=$m -v w=$w \
+    'BEGIN { printf "%.1f %.1f", h + m ? 100 * h / (h + m) : 0, w / 1048576 }')
+  print_row "$1" "$ms" "$2 %" "$3"
 }
 # rows DIR [OPTION...]: reads cold, warm, and warm after a restart. Sets $warm and $again to the
 # times of the last two; $again is empty if it was not warm. Each starts with an empty page cache;
