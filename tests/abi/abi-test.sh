@@ -7,7 +7,9 @@
 # sizes and offsets, as abidw (libabigail) reads them. Every change fails, also a harmless one, so
 # that nobody makes one by accident. If it is meant: change the SONAME if a program that was built
 # before would break, and write the new description with --update. Then later changes are judged
-# against it. The last line is "N passed, N failed, N skipped".
+# against it. The lists of names in packaging/debian are compared, too.
+#
+# The last line is "N passed, N failed, N skipped".
 set -u
 : "${1:?usage: abi-test.sh BUILD [--update]}"
 build=$(realpath "$1")
@@ -68,6 +70,18 @@ one() { # NAME LIBRARY HEADERS
   sed "0,/ *<elf-symbol .*_open'.*/s///" "$now" >"$work/gone"
   seen "$1: a call goes" "$now" "$work/gone"
 }
+# Debian's tools end the build of a package for each name that is not in its list.
+debian() { # LIBRARY LIST
+  local list=$top/packaging/debian/$2
+  nm -D --defined-only "$1" | sed 's/.* //; s/@@\?.*//' | LC_ALL=C sort >"$work/names"
+  sed -n 's/^ \([A-Za-z0-9_.]*\)@.*/\1/p' "$list" | LC_ALL=C sort | diff "$work/names" - \
+    >"$work/names.diff" && [ -s "$work/names" ]
+  if [ $? = 0 ]; then
+    ok "$2: the names of the library"
+  else
+    fail "$2: the names of the library" "$(grep '^[<>]' "$work/names.diff" | tr '\n' ' ')"
+  fi
+}
 
 update=''
 [ "${2:-}" != --update ] || update=1
@@ -75,6 +89,8 @@ one libcachemax "$(realpath "$build"/src/libcachemax.so)" "$top/include"
 one libcachemax_client "$(realpath "$build"/examples/service/libcachemax_client.so)" \
   "$top/examples/service"
 [ -z "$update" ] || exit 0
+debian "$build/src/libcachemax.so" libcachemax0.symbols
+debian "$build/examples/service/libcachemax_client.so" libcachemax-client0.symbols
 # What programs load has a copy of its own, whose calls nobody else may take.
 for plugin in $(cd "$build/examples" && find sqlite-vfs nbdkit -name '*cachemax*.so'); do
   if nm -D --defined-only "$build/examples/$plugin" | grep -q ' cm_'; then
