@@ -41,22 +41,32 @@ check() { # NAME COMMAND...
 
 # ---- Wheels -------------------------------------------------------------------------------------
 
-# wheel NAME: of a copy of the source, because setuptools writes into it. Then installs it.
-wheel() {
+# copy NAME: of the source, because setuptools writes into it.
+copy() {
   mkdir -p "$work/$1/examples" &&
     (cd "$top" && cp -r LICENSE meson.build include packaging src "$work/$1") &&
-    cp -r "$top/examples/python" "$top/examples/seal" "$work/$1/examples/" &&
-    "$venv/pip" wheel -q --no-index --no-deps --no-build-isolation -w "$work/$1" \
-      "$work/$1/examples/python" &&
-    "$venv/pip" install -q --no-index --no-deps --force-reinstall "$work/$1"/cachemax-*.whl
+    cp -r "$top/examples/python" "$top/examples/seal" "$work/$1/examples/"
 }
-with_library() { PKG_CONFIG_LIBDIR=$work PKG_CONFIG_PATH='' CFLAGS=-O0 wheel whole; }
+# The README's commands, as they stand there. pkg-config finds no library: it is in the wheel.
+installing() {
+  copy whole &&
+    awk '/^```/ { inside = $0 == "```sh" && !done; done += inside; next } inside' \
+      "$top/examples/python/README.md" >"$work/whole/commands" &&
+    [ "$(grep -c 'examples/python$' "$work/whole/commands")" = 1 ] &&
+    (cd "$work/whole" && PKG_CONFIG_LIBDIR=$work PKG_CONFIG_PATH='' CFLAGS=-O0 sh -e commands) &&
+    "$venv/python" -c 'import cachemax'
+}
+linked() {
+  copy linked &&
+    PKG_CONFIG_PATH=$build/meson-uninstalled "$venv/pip" wheel -q --no-index --no-deps \
+      --no-build-isolation -w "$work/linked" "$work/linked/examples/python" &&
+    "$venv/pip" install -q --no-index --no-deps --force-reinstall "$work/linked"/cachemax-*.whl
+}
 no_names() { # that another copy in the process could take calls of
-  set -- "$work/venv"/lib/python3*/site-packages/cachemax/_*.so
+  set -- "$work/whole/venv"/lib/python3*/site-packages/cachemax/_*.so
   nm -D --defined-only "$1" | grep -v ' PyInit_' && return 1
   readelf -d "$1" | grep -q NODELETE
 }
-linked() { PKG_CONFIG_PATH=$build/meson-uninstalled wheel linked; }
 program() { # FILE: its first program in Python
   awk '/^```/ { inside = $0 == "```python" && !done; done += inside; next } inside' "$1"
 }
@@ -71,24 +81,10 @@ readme() { # NAME: the first program of README.md, with the wheel NAME
     echo "assert data == open('$work/file', 'rb').read()" >>"$work/program.py" &&
     "$venv/python" "$work/program.py"
 }
-# The README's commands, as they stand there.
-installing() {
-  mkdir "$work/README" &&
-    awk '/^```/ { inside = $0 == "```sh" && !done; done += inside; next } inside' \
-      "$top/examples/python/README.md" >"$work/README/commands" &&
-    [ "$(grep -c 'examples/python$' "$work/README/commands")" = 1 ] &&
-    mkdir "$work/README/examples" &&
-    (cd "$top" && cp -r LICENSE meson.build include packaging src "$work/README") &&
-    cp -r "$top/examples/python" "$top/examples/seal" "$work/README/examples/" &&
-    (cd "$work/README" && PKG_CONFIG_LIBDIR=$work PKG_CONFIG_PATH='' CFLAGS=-O0 sh -e commands) &&
-    "$work/README/venv/bin/python" -c 'import cachemax'
-}
+venv=$work/whole/venv/bin
 check "the README's commands install it" installing
 check "the project's README has the same program" same_program
-venv=$work/venv/bin
-check "an environment" $python -m venv --system-site-packages "$work/venv"
 head -c 3000001 "$build/src/libcachemax.a" >"$work/file"
-check "a wheel with the library in it" with_library
 check "a wheel with the library in it: the README's program" readme whole
 check "a wheel with the library in it keeps its names to itself" no_names
 # pkg-config finds neither library there.
