@@ -118,9 +118,9 @@ its_turn() {
     mounts=$((mounts + 1))
     [ $(((mounts + commits) % 9)) = 0 ]
     ;;
-  bench* | crash/failures | crash/grow-failures | crash/probation* | crash/seal | examples/* | \
-    faults* | filter/* | nbdkit-boot | nbdkit-cuts | objects/* | policy | policy/advice | \
-    policy/ended | service/* | site | tool-* | winfsp*)
+  bench* | budget | crash/failures | crash/grow-failures | crash/probation* | crash/seal | \
+    examples/* | faults* | filter/* | nbdkit-boot | nbdkit-cuts | objects/* | policy | \
+    policy/advice | policy/ended | service/* | site | tool-* | winfsp*)
     fars=$((fars + 1))
     [ $(((fars + commits) % 3)) = 0 ]
     ;;
@@ -524,7 +524,7 @@ native_suites() { # DIR
   need valgrind || :
   # What others do does not change how much it counts.
   # shellcheck disable=SC2046 # words
-  beside budget bash "$here/bench/budget.sh" $(part 10)
+  beside budget bash "$here/bench/budget.sh" $(part 4)
   if [ $all = yes ] || [ "$list" ]; then
     need python3-clang-14 >/dev/null 2>&1 || :
     ! in_turn 2 6 || beside mutation /usr/bin/python3 "$here/mutation/run" --check # a minute
