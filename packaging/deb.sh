@@ -27,11 +27,18 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-deb.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/source"
 cd "$top"
-if [ -e .git ]; then
-  git ls-files -z | tar -c --null -T - | tar -x -C "$work/source"
+if [ -e .git ]; then # root may build in a user's checkout
+  need git >&2
+  git -c safe.directory="$top" ls-files -z >"$work/files" || {
+    echo "deb.sh: git cannot list the files of $top (its message is above)" >&2
+    exit 1
+  }
+  tar -c --null -T "$work/files" >"$work/source.tar"
 else
-  tar -c --exclude=./build . | tar -x -C "$work/source"
+  tar -c --exclude=./build . >"$work/source.tar"
 fi
+tar -x -C "$work/source" -f "$work/source.tar"
+rm "$work/source.tar"
 cd "$work/source"
 cp -r packaging/debian debian
 # A build on a busy machine is no faster for more jobs than processors.

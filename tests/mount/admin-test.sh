@@ -433,7 +433,7 @@ PY
 t_unit() { # FILE
   cd /
   mkdir -p "$work/units"
-  sed "s|^ExecStart=[^ ]*|ExecStart=$mount_bin|" "$1" > "$work/units/cachemax-mount@.service"
+  sed "s|^ExecStart=\"[^\"]*\"|ExecStart=$mount_bin|" "$1" > "$work/units/cachemax-mount@.service"
   [ -s "$work/units/cachemax-mount@.service" ]
   systemd-analyze verify --man=no "$work/units/cachemax-mount@srv-my\x2ddata.service" \
     > "$work/verify" 2>&1 || { cat "$work/verify" >&2; return 1; }
@@ -694,7 +694,7 @@ t_installed() {
     same "$(basename "$(readlink "$link")")" cachemax-mount
   done
   unit=$(find "$work/root" -name 'cachemax-mount@.service')
-  program=$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$unit")
+  program=$(sed -n 's/^ExecStart="\([^"]*\)" .*/\1/p' "$unit")
   [ -x "$work/root$program" ]
   finds_options "$unit"
 }
