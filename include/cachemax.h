@@ -19,6 +19,11 @@
  *              the library learns of from a validator
  *   dirty      a file with writes that are not synced: a power cut may take them back
  *   bypassed   a file that is not cached, because its fsync failed
+ *   DAX        persistent memory that programs map directly
+ *   probation buffer   DRAM where new blocks wait before they are stored (cm_options)
+ *   checkpoint cm_checkpoint(); a pool that had one is checkpointed
+ *   pin        the address of a cached block (cm_pin)
+ *   S3R        the replacement policy: S3-FIFO on a ring of slots (docs/policy.md)
  *
  * FIRST CALLS  These make a cache. README.md has a short program that reads with them,
  *              examples/page-store one that writes, too, and examples/object-store one whose origin
@@ -46,9 +51,10 @@
  *   have the exceptions. Whether the pool survives a power cut depends on its volume: cm_get_info()
  *   says which durability the pool really has.
  *
- * THREADS   Any thread may call any function at any time, with two exceptions. cm_close() must not
- *           run at the same time as another call on the same cache. cm_file_close() must not run at
- *           the same time as another call that uses the same reference to that file.
+ * THREADS   Any thread may call any function at any time. These must not run at the same time:
+ *           cm_close() and another call on the same cache; cm_file_close() and another call that
+ *           uses the same reference to that file; two calls with one cm_request; two calls with one
+ *           cm_file_iter.
  *           Fills, evictions and brackets lock a stripe, a part of the pool's index; hits take no
  *           lock. 64 neighbouring blocks of a file (256 KiB) are in one stripe. A pool has a stripe
  *           for each 8 MiB or so: 1 below 16 MiB, 7 at 64 MiB, 125 at 1 GiB, 8051 at 64 GiB, 128929
@@ -322,7 +328,7 @@ CM_API int cm_validator_equal(const cm_validator *a, const cm_validator *b);
 enum cm_durability {
     CM_DURABILITY_VOLATILE = 1,  /* memory or tmpfs: lost when the system stops */
     CM_DURABILITY_PAGECACHE = 2, /* survives a process crash and a close, not an OS crash */
-    CM_DURABILITY_DAX = 3,       /* survives a power cut; the CPU flushes the stores */
+    CM_DURABILITY_DAX = 3,       /* survives a power cut: the library writes back what it stores */
     /* As PAGECACHE; and of what was cached when cm_checkpoint() began, all that was not written
      * since survives an OS crash and a power cut. */
     CM_DURABILITY_CHECKPOINT = 4
@@ -433,10 +439,10 @@ typedef struct cm_create_options {
     uint32_t struct_size; /* set by CM_CREATE_OPTIONS_INIT; 0: that of the first release */
     uint32_t flags;       /* CM_CREATE_* */
     uint64_t size;        /* bytes of the pool file; a multiple of 4096 */
-    /* How many files, attached or remembered, find a record in the file table, but for a few of so
-     * many (the table gets one more for every eight). 0: one for every 16 slots, which are 64 KiB.
-     * Set it if most files are smaller: one without a record is cold at its next open (cm_stats:
-     * records_evicted). */
+    /* The number of files, attached or remembered, that the file table is made for. It gets nine
+     * records for every eight of them; a few files may find none all the same. 0: one file for
+     * every 16 slots, which are 64 KiB. Set it if most files are smaller: one without a record is
+     * cold at its next open (cm_stats: records_evicted). */
     uint64_t max_files;
     /* Called about once per 64 MiB that were preallocated, with the bytes done and in all. A return
      * value other than 0 cancels: the file is removed, and cm_create() returns CM_ECANCELED. May
@@ -619,13 +625,13 @@ typedef struct cm_options {
     void *alloc_ctx;
     cm_log_fn log; /* NULL: silent */
     void *log_ctx;
-    /* Bytes of DRAM for new blocks. Each waits there until later ones push it out. If it had two
-     * hits meanwhile, or the pool has room (see cm_checkpoint), it is stored then; else it has cost
-     * no write to the pool. cm_checkpoint() stores blocks before they are pushed out: call it
-     * every few seconds, also with DAX, or a small file in constant use may wait for long. A crash
-     * loses what waits. cm_close() stores the blocks that still wait, as far as there is room. 0:
-     * the default, 1 % of the pool, at least 256 KiB, at most 256 MiB. CM_PROBATION_NONE: no
-     * buffer. */
+    /* Bytes of DRAM for new blocks: the probation buffer. Each waits there until later ones push it
+     * out. If it had two hits meanwhile, or the pool has room (see cm_checkpoint), it is stored
+     * then; else it has cost no write to the pool. cm_checkpoint() stores blocks before they are
+     * pushed out: call it every few seconds, also with DAX, or a small file in constant use may
+     * wait for long. A crash loses what waits. cm_close() stores the blocks that still wait, as far
+     * as there is room. 0: the default, 1 % of the pool, at least 256 KiB, at most 256 MiB.
+     * CM_PROBATION_NONE: no buffer. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
     /* CM_POLICY_AUTO: the cost of storing a block, in thousandths of a hit. A larger value wears
@@ -693,7 +699,8 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  *   CM_LOG_ERROR, and then as CM_LOG_INFO, until the owner is another one
  * - CM_EMOVED: while it looked, the file was replaced again and again. A resize that replaces it
  *   once does no harm: the new file is opened. Try again
- * - CM_ENOTDAX: CM_OPEN_REQUIRE_DAX, and its volume offers none
+ * - CM_ENOTDAX: CM_OPEN_REQUIRE_DAX, and its volume offers none, or the CPU cannot write back what
+ *   was stored
  * - CM_EKEY: the pool is sealed and cm_options.seal is NULL, or has another key; or the pool is not
  *   sealed and cm_options.seal is not NULL. Nothing was changed. Also with CM_OPEN_READONLY
  * - CM_ESEAL: a callback of the seal failed. The pool has what it had: try again
@@ -1065,8 +1072,8 @@ typedef struct cm_range {
  * runs; 0: nothing is cached from there on. If blocks of a run go meanwhile, it may miss the rest.
  * COST   It looks for each block up to the end of the n-th run, or of the file. Where the rest of
  * the file has more blocks than the pool has slots, it does so for as many blocks as an eighth of
- * the slots, and then reads all headers once for the runs that are left; if blocks that it has
- * found go before it comes to them, some times more. So ask for many runs at once. It takes no
+ * the slots, and then reads all headers once for the runs that are left. If blocks go meanwhile, it
+ * may read them again, a few times. So ask for many runs at once. It takes no
  * memory.
  * CM_EINVAL (ranges is NULL and n is not 0) CM_ERANGE. */
 CM_API int64_t cm_file_ranges(cm_file *file, uint64_t offset, cm_range *ranges, size_t n);
@@ -1192,9 +1199,9 @@ CM_API int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n);
  * change `data` during the call, because others read what is stored. Returns 0 if every block is
  * stored (durable on DAX) or waits in the probation buffer. A positive result is one of
  * CM_NOT_STORED_*, the first reason met: at least one block was not stored, others may be.
- * CM_EINVAL (data is NULL, and len not 0; an unknown flag; the data may not end inside a block)
- * CM_ETICKET (longer than its miss) CM_EFOREIGN (the miss is of another file, or of a read without
- * a miss). */
+ * CM_EINVAL (miss is NULL; data is NULL, and len not 0; an unknown flag; the data may not end
+ * inside a block) CM_ETICKET (longer than its miss) CM_EFOREIGN (the miss is of another file, or of
+ * a read without a miss). */
 CM_API int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len,
                    uint32_t flags);
 
@@ -1579,7 +1586,8 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  *
  * IN ANY POOL it stores blocks that an earlier call has found in the probation buffer, too. While
  * the pool has slots that are empty, or that hold blocks of versions of files that ended in this
- * session, these are all; in a full pool those that had three hits, one of them since that call.
+ * session, it stores all of them. In a full pool it stores those that had three hits, one of them
+ * since that call.
  * (Hits of a thread on the eight blocks that it read last do not count.) So a kill, or a power cut
  * with DAX, does not lose them, and their hits get faster. Nothing is stored unless the mode is
  * CM_NORMAL, nor from a buffer of more than 2 % of a full pool and 64 KiB: each block would take
@@ -1609,7 +1617,7 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  *
  * Any thread may call it; one sync runs at a time. Stop the thread that does so before cm_close().
  * CM_EREADONLY
- * CM_ENOTSUP (only the buffer was served. Either the pool is in memory or on tmpfs, as
+ * CM_ENOTSUP (only blocks of the buffer were stored. Either the pool is in memory or on tmpfs, as
  * cm_info.durability says. Or it is not known that its volume keeps what it syncs, as ext4, xfs,
  * btrfs and f2fs with barriers do; then a line of the log says once what it is) CM_EIO (the volume
  * failed to write the pool: it is empty now, and can be used again) CM_ESEAL (the first one: what
@@ -1633,14 +1641,16 @@ typedef struct cm_info {
     uint64_t max_files;      /* how many files find a record; if there are more, some may not */
     uint64_t metadata_bytes; /* bytes of the pool that are not slots */
     uint64_t dram_bytes; /* that an open pool of this size takes, without the probation buffer; if
-                          * files are kept, one bit for each slot more, and 64 bytes for each */
+                          * files are kept, one bit for each slot more, and 64 bytes for each kept
+                          * file */
     uint64_t epoch;
     uint64_t used_slots; /* slots that were ever used in this epoch (a hint). It begins at 0 again
                           * if the pool empties itself while it is open: a sync has failed */
     uint32_t durability; /* enum cm_durability, of the present owner or else of the last one */
     uint32_t clean;      /* 1: closed cleanly */
-    uint32_t emptied;    /* 1: this open emptied the pool after a crash without DAX. Only
-                          * cm_get_info() knows it: 0 from cm_pool_info() */
+    uint32_t emptied;    /* 1: this open emptied the pool: after a crash without DAX, or because
+                          * what the last owner wrote could not be synced. Only cm_get_info() knows
+                          * it: 0 from cm_pool_info() */
     uint32_t owner_pid;  /* process that owns the pool or owned it last; 0: unknown */
     uint32_t owned;      /* 1: a process owns it now; one that only looks at it does not
                           * (cm_pool_info) */

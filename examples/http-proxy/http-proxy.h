@@ -79,8 +79,9 @@ struct request {
     cm_file *file; /* NULL: not attached */
     cm_validator validator;
     char etag[ETAG_BYTES]; /* "": only its hash is known, in the validator */
-    bool was_torn;         /* a response of it broke off, for another ETag */
-    cm_validator other;    /* ... that of this one for this ETag; no proof: not known */
+    /* The validator of this object for this ETag, when a response of it broke off. No proof: not
+     * known. */
+    cm_validator other;
     uint64_t incarnation, size;
     bool sized;      /* a GET has told this size, too */
     int64_t failure; /* not 0: the origin is not asked again for this response */

@@ -292,7 +292,6 @@ static int find_copy(struct request *r, struct lock *lock)
     struct copy c;
 
     for (;;) {
-        r->was_torn = torn_knows(&lock->torn, &r->id);
         if (torn_passes(&lock->torn, &r->id, cm_now()))
             return WHOLE;
         c = look_up_for(r, lock);

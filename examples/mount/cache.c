@@ -8,7 +8,8 @@
  * the origin runs between change_begin() and change_end(). If nobody can promise that old bytes are
  * forgotten, the cache is given up before the origin is changed (backing.h). From then on nobody
  * takes a validator: one of a later version could vouch for old blocks. Any thread may call.
- * file_* and change_* may wait for the origin, and for a service, but for nothing else.
+ * file_* and change_* may wait for the origin, for a service, and for the sync of a page of a
+ * checkpointed pool, but for nothing else.
  */
 #include "mount.h"
 

@@ -61,8 +61,7 @@ void *loop_new_scratch(void)
 {
     void *mem = NULL;
 
-    /* One block more than the largest read: an unaligned read ends in the next block. */
-    return posix_memalign(&mem, 4096, READ_MAX + 2 * CM_BLOCK_SIZE) ? NULL : mem;
+    return posix_memalign(&mem, 4096, READ_MAX) ? NULL : mem;
 }
 
 void loop_use_scratch(void *mem)

@@ -851,10 +851,7 @@ void ops_open_init(struct fuse_lowlevel_ops *ops);
 void ops_ioctl_init(struct fuse_lowlevel_ops *ops);
 void ops_ioctl_protocol(unsigned minor);             /* of the kernel's version; once */
 int dir_descriptor(const struct fuse_file_info *fi); /* ops_dir.c: of an open directory */
-/* ops_open.c: fills in fi and the handle. `fd` >= 0 is taken over; else `req` says who opens it. 0
- * or errno. */
-int open_handle(fuse_req_t req, struct inode *i, int fd, struct fuse_file_info *fi);
-/* O_TMPFILE: makes and opens a file without a name. 0 or errno. */
+/* ops_open.c. O_TMPFILE: makes and opens a file without a name. 0 or errno. */
 int open_unnamed(const struct fuse_ctx *ctx, struct inode *parent, mode_t mode,
                  struct fuse_entry_param *e, struct fuse_file_info *fi);
 /* The kernel has opened it for a program: a READ has come, or it was open for writing. */

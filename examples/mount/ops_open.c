@@ -141,7 +141,8 @@ static void validate_opened(struct handle *h)
     }
 }
 
-int open_handle(fuse_req_t req, struct inode *i, int fd, struct fuse_file_info *fi)
+/* Fills in fi and the handle. `fd` >= 0 is taken over; else `req` says who opens it. 0 or errno. */
+static int open_handle(fuse_req_t req, struct inode *i, int fd, struct fuse_file_info *fi)
 {
     struct handle *h = calloc(1, sizeof(*h));
     uint64_t incarnation;

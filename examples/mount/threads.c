@@ -8,8 +8,8 @@
  * - A loop handles what may wait for the origin itself, if the origin is local: mostly it does not
  *   wait, and to pass it to another thread takes longer than to do it.
  * - One thread watches. Where a loop has been at one request for RELIEF_NS, it gives the loop's
- *   place to a worker. The loop becomes a worker when it is done. So hits wait for no disk longer
- *   than that.
+ *   place to a worker. The loop becomes a worker when it is done. So hits wait for a disk no longer
+ *   than RELIEF_NS and one look more.
  * - The watcher sleeps while no loop handles such requests.
  *
  * Workers are started when the queue needs them, and stay.

@@ -13,7 +13,6 @@
 
 /* Prints what could not be done, why, and what helps. Returns the exit status. */
 int scm_failed(const char *what, DWORD error);
-int scm_not_installed(void);
 
 struct scm {
     SC_HANDLE manager;

@@ -48,7 +48,7 @@ int scm_failed(const char *what, DWORD error)
     return RUN_NO_SERVICE;
 }
 
-int scm_not_installed(void)
+static int not_installed(void)
 {
     say(stderr, "cachemax-service: " SERVICE_NAME_UTF8
                 " is not installed; \"cachemax-service install FILE\" does it");
@@ -279,7 +279,7 @@ static int control_command(int (*act)(SC_HANDLE service))
 
     if (!scm_open(&m, 0, SERVICE_SCM_CONTROL, &status))
         return status;
-    status = m.service ? act(m.service) : scm_not_installed();
+    status = m.service ? act(m.service) : not_installed();
     scm_close(&m);
     return status;
 }

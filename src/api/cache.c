@@ -372,7 +372,10 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     if (e == 0)
         e = load_super(c, what, bytes);
     if (e == 0 && (c->opts.flags & CM_OPEN_REQUIRE_DAX) && d != CM_DURABILITY_DAX) {
-        cm_log(c, CM_LOG_ERROR, "%s: its volume offers no DAX", what);
+        cm_log(c, CM_LOG_ERROR,
+               c->directly ? "%s: its volume has DAX, but this CPU cannot write cache lines back"
+                           : "%s: its volume offers no DAX",
+               what);
         e = CM_ENOTDAX;
     }
     if (e == 0 && !c->readonly)

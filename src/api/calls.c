@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * calls.c - the public calls that read, fill and bracket: argument checks, then the module that
- * does the work. file_calls.c has those that open and close files.
+ * calls.c - the public calls that read, fill, bracket, pin and forget, requests, and the settings
+ * of a cache: argument checks, then the module that does the work. file_calls.c has those that open
+ * and close files.
  *
  * Owns: the rule of what is refused and how. Every call checks, in this order: handle, fork,
  * callback, pointers, ranges. No function below this file gets a bad argument, with one exception:

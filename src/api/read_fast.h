@@ -10,6 +10,7 @@
 #ifndef CM_READ_FAST_H
 #define CM_READ_FAST_H
 
+#include "protocol/fill_ticket.h"
 #include "protocol/lookup.h"
 #include "state/region.h"
 #include "state/shared.h"
@@ -41,7 +42,7 @@ static inline void cm_fast_end(uint64_t incarnation, uint64_t pos, bool eof, cm_
     miss->offset = pos;
     miss->len = 0;
     miss->incarnation = incarnation;
-    miss->opaque[0] = 0;
+    miss->opaque[CM_MISS_SERIAL] = 0;
 }
 
 /* Where a block is, as the index says. */

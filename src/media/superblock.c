@@ -9,7 +9,8 @@
  * torn, its checksum is wrong and the other one counts. Of two good copies the one with the higher
  * sequence counts. Nothing that a superblock says takes effect before BOTH copies hold it:
  * otherwise losing the newer copy to a media error would bring back an old epoch, and with it every
- * slot that was forgotten by bumping it.
+ * slot that was forgotten by bumping it. One exception is the frontier, a hint: it is written to
+ * one copy (cm_super_frontier).
  *
  * Who: api/, protocol/, state/.
  */

@@ -50,7 +50,7 @@ struct cm_persist_ops {
 
 enum cm_flush_need {
     CM_FLUSH_LINES, /* DAX: stores reach the media through flushes */
-    CM_FLUSH_NONE   /* eADR, page cache, volatile memory: flush does nothing, fences remain */
+    CM_FLUSH_NONE   /* page cache, volatile memory: flush does nothing, fences remain */
 };
 
 /* The best operations that this CPU has, detected once at run time. Never NULL. */

@@ -39,9 +39,6 @@ void win32_delete(const wchar_t *path);
 
 /* win32_identity.c */
 
-/* The system counts 100 ns from 1601; this gives ns since 1970. Right from 1678 to 2262. */
-int64_t win32_time_ns(uint64_t filetime);
-
 /* The ids of volume and file, in three words; the first one is the volume's serial number.
  * CM_ENOTFILE: the file has no id (a name of the volume does not help), but word[0] is right.
  * CM_EIO. */
@@ -79,8 +76,6 @@ int win32_volume_word(HANDLE h, const wchar_t *nt_name, uint64_t serial, uint64_
 
 /* win32_run.c */
 
-/* Keeps this module loaded until the process ends, because the system has addresses in it. */
-void win32_stay_loaded(void);
 /* 0 if the system has no such function. */
 FARPROC win32_find(const wchar_t *module, const char *name);
 

@@ -31,7 +31,8 @@
 #define NS_PER_S INT64_C(1000000000)
 #define FILETIME_1970 UINT64_C(116444736000000000)
 
-int64_t win32_time_ns(uint64_t filetime)
+/* The system counts 100 ns from 1601; this gives ns since 1970. Right from 1678 to 2262. */
+static int64_t time_ns(uint64_t filetime)
 {
     return (int64_t)((filetime - FILETIME_1970) * 100);
 }
@@ -361,8 +362,8 @@ static void make_proof(HANDLE h, uint64_t size, const FILE_BASIC_INFO *t, cm_val
     const uint64_t changed = (uint64_t)t->ChangeTime.QuadPart;
     const uint64_t number = journal_number(h);
 
-    cm_plat_validator(v, size, written != 0 ? win32_time_ns(written) : 0,
-                      changed != 0 ? win32_time_ns(changed) : 0,
+    cm_plat_validator(v, size, written != 0 ? time_ns(written) : 0,
+                      changed != 0 ? time_ns(changed) : 0,
                       number != 0 ? number : (uint64_t)t->CreationTime.QuadPart);
     if (changed == 0) {
         v->changed_ns = 0;
@@ -437,5 +438,5 @@ int cm_plat_random(void *buf, size_t n)
 
 int64_t cm_plat_wall_ns(void)
 {
-    return win32_time_ns(filetime_now());
+    return time_ns(filetime_now());
 }

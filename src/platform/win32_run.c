@@ -36,7 +36,8 @@
 #define WIN32_PAGE 4096u
 #define WIN32_SMALL (64u << 10) /* below: from malloc; above: pages, lazily zero */
 
-void win32_stay_loaded(void)
+/* Keeps this module loaded until the process ends, because the system has addresses in it. */
+static void stay_loaded(void)
 {
     static const char in_this_module;
     HMODULE module;
@@ -235,7 +236,7 @@ static VOID NTAPI thread_ends(PVOID self)
 static BOOL CALLBACK thread_slot_make(PINIT_ONCE once, PVOID parameter, PVOID *context)
 {
     (void)once, (void)parameter, (void)context;
-    win32_stay_loaded();
+    stay_loaded();
     thread_slot = FlsAlloc(thread_ends);
     return thread_slot != FLS_OUT_OF_INDEXES;
 }
@@ -323,7 +324,7 @@ static int guard_install(const struct cm_plat_guard_code *code)
         return 0;
     }
     guard_code = *code;
-    win32_stay_loaded();
+    stay_loaded();
     if (AddVectoredExceptionHandler(1, guard_handler) == NULL) {
         return CM_EIO;
     }

@@ -30,9 +30,9 @@ static inline void cm_stripe_relock(struct cm_stripe **held, struct cm_stripe *s
     *held = s;
 }
 
-/* Begin and end of a bracket on a stripe; lock held. The order matters for the lock-free miss,
- * which loads the ticket first and the intents after it. Begin raises the intents before the
- * ticket. So a thread that sees the new ticket also sees the intent. */
+/* Begin and end of a bracket on a stripe; lock held. Begin raises the intents before the ticket,
+ * and a miss loads the ticket before the intents: a thread that sees the new ticket also sees the
+ * intent. Another order would only refuse the fill later: it compares both again under the lock. */
 static inline void cm_stripe_begin(struct cm_stripe *s)
 {
     at_store_release(&s->intents, s->intents + 1);

@@ -2,8 +2,8 @@
  *
  * inject.h - which call fails.
  *
- * A kind is a function of the system or of the platform. Calls of each kind are counted from
- * inject_begin() to inject_end(). One of them fails, or all from that one on.
+ * A kind is a function of the system or of the platform. Calls of each kind are counted while
+ * inject.on is set. One of them fails, or all from that one on.
  */
 #ifndef FAULTS_INJECT_H
 #define FAULTS_INJECT_H

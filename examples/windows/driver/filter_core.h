@@ -255,7 +255,7 @@ void fc_disconnect(struct fc *fc, uint32_t life);
 /* Has the service forget what is in the written-set. Returns at once if another thread is there.
  * May wait for long. */
 void fc_tend(struct fc *fc);
-/* Has something been written that the service has not forgotten yet? */
+/* Has the service forgotten all that was written? For tests. */
 bool fc_is_settled(struct fc *fc);
 /* Something was written that may be any file's (a volume was written as a whole, or before the
  * filter saw it). */

@@ -116,10 +116,6 @@ void bench_stop_if_asked(void);
 double bench_median(double *v, unsigned n); /* sorts */
 void bench_quartiles(double *v, unsigned n, struct bench_result *r);
 void *bench_alloc(size_t bytes);
-/* Nanoseconds of one unit of work. */
-double bench_slice(struct bench *b, const struct bench_side *s, unsigned n);
-/* The number of operations that fill a slice. */
-unsigned bench_calibrate(struct bench *b, const struct bench_side *s);
 void bench_turns(struct bench *b, const struct bench_side *ours, const struct bench_side *rival,
                  bool at_least, struct bench_result *r);
 

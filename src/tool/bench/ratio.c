@@ -65,7 +65,8 @@ void bench_quartiles(double *v, unsigned n, struct bench_result *r)
     r->high = v[n - 1 - n / 4];
 }
 
-double bench_slice(struct bench *b, const struct bench_side *s, unsigned n)
+/* Nanoseconds of one unit of work. */
+static double slice(struct bench *b, const struct bench_side *s, unsigned n)
 {
     uint64_t ns = 0;
 
@@ -82,14 +83,15 @@ double bench_slice(struct bench *b, const struct bench_side *s, unsigned n)
     return (double)ns / (double)n / (s->units > 0 ? s->units : 1);
 }
 
-unsigned bench_calibrate(struct bench *b, const struct bench_side *s)
+/* The number of operations that fill a slice. */
+static unsigned calibrate(struct bench *b, const struct bench_side *s)
 {
     double units = s->units > 0 ? s->units : 1, ns = 0;
     unsigned n = 16;
 
     while (ns * units * n < BENCH_SLICE_NS / 4) { /* also warms up */
         n *= 2;
-        ns = bench_slice(b, s, n);
+        ns = slice(b, s, n);
     }
     return (unsigned)(BENCH_SLICE_NS / (ns * units)) + 1;
 }
@@ -99,13 +101,13 @@ void bench_turns(struct bench *b, const struct bench_side *ours, const struct be
 {
     double *v = bench_alloc(3 * b->rounds * sizeof(*v));
     double *o = v, *v_rival = v + b->rounds, *ratio = v + 2 * b->rounds;
-    unsigned n = bench_calibrate(b, ours), m = bench_calibrate(b, rival);
+    unsigned n = calibrate(b, ours), m = calibrate(b, rival);
 
     for (unsigned i = 0; i < b->rounds; i++) {
-        double first = bench_slice(b, ours, n);
-        v_rival[i] = bench_slice(b, rival, m);
-        v_rival[i] = (v_rival[i] + bench_slice(b, rival, m)) / 2;
-        o[i] = (first + bench_slice(b, ours, n)) / 2;
+        double first = slice(b, ours, n);
+        v_rival[i] = slice(b, rival, m);
+        v_rival[i] = (v_rival[i] + slice(b, rival, m)) / 2;
+        o[i] = (first + slice(b, ours, n)) / 2;
         ratio[i] = at_least ? v_rival[i] / o[i] : o[i] / v_rival[i];
     }
     bench_quartiles(ratio, b->rounds, r);

@@ -81,6 +81,23 @@ bool control_pool_is_gone(const struct os_mount *m)
     return error && os_is_refused(error); /* there is no such file */
 }
 
+/* The control socket of a pool; free it. It is beside the pool itself, whatever links lead to it. A
+ * pool that is gone has none. NULL: no memory. */
+static char *control_path(const char *pool)
+{
+    char *real = os_real_path(pool), *path;
+    const char *at = real ? real : pool;
+    const size_t n = strlen(at);
+
+    path = malloc(n + sizeof(SUFFIX));
+    if (path) {
+        memcpy(path, at, n);
+        memcpy(path + n, SUFFIX, sizeof(SUFFIX));
+    }
+    free(real);
+    return path;
+}
+
 /* Why nobody listens beside the pool. Of a service's pool nobody does: its socket has another name.
  * What this user may write tells only of his own mounts. */
 static const char *why_no_socket(const struct os_mount *m)
@@ -129,22 +146,6 @@ void control_complain(const char *path, const struct os_mount *m, int error)
                      m->point, control_after_dead(m, error));
     else
         tool_message(path, "%s%s", control_why(m, error), control_after_why(error));
-}
-
-/* Beside the pool itself, whatever links lead to it. A pool that is gone has none. */
-char *control_path(const char *pool)
-{
-    char *real = os_real_path(pool), *path;
-    const char *at = real ? real : pool;
-    const size_t n = strlen(at);
-
-    path = malloc(n + sizeof(SUFFIX));
-    if (path) {
-        memcpy(path, at, n);
-        memcpy(path + n, SUFFIX, sizeof(SUFFIX));
-    }
-    free(real);
-    return path;
 }
 
 static int open_at(struct control *c, const char *path, uint64_t user)

@@ -79,8 +79,6 @@ const char *control_after_dead(const struct os_mount *m, int error);
 /* Says what is wrong with `path`, of which the mount `m` was asked. */
 void control_complain(const char *path, const struct os_mount *m, int error);
 
-/* The control socket of a pool; free it. NULL: no memory. */
-char *control_path(const char *pool);
 /* Connects to the control socket of a pool, if the process behind it is `user`'s or root's, and if
  * that is a mount with this pool (control_has_pool). */
 int control_open(struct control *c, const char *pool, uint64_t user, int seconds);
