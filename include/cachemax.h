@@ -1070,6 +1070,7 @@ typedef struct cm_range {
  * room for n; what it holds behind the runs is undefined then. Each block is told as it was when it
  * was looked at; the payload is not tested, and nothing is counted as used. Returns the number of
  * runs; 0: nothing is cached from there on. If blocks of a run go meanwhile, it may miss the rest.
+ * Bytes behind the end of the file, if that is known, do not count, as in cm_file_cached().
  * COST   It looks for each block up to the end of the n-th run, or of the file. Where the rest of
  * the file has more blocks than the pool has slots, it does so for as many blocks as an eighth of
  * the slots, and then reads all headers once for the runs that are left. If blocks go meanwhile, it

@@ -32,6 +32,7 @@ struct span {
     struct cm_object *f;
     uint64_t incarnation; /* 0: nothing is cached */
     uint64_t first, end;
+    uint64_t size; /* of the file; what is cached behind it is not served */
 };
 
 /* The blocks of [offset, end) that may be cached. */
@@ -43,15 +44,24 @@ static struct span span_of(struct cm_object *f, uint64_t offset, uint64_t end)
     /* Acquire: a thread that sees the incarnation sees that its limit began at 0. If the
      * incarnation changes next, the limit is that of another one, and nothing is found. */
     struct span s = { .f = f, .incarnation = at_load_acquire(&f->incarnation) };
-    const uint64_t limit = at_load_acquire(&f->limit), size = at_load_acquire(&f->size);
+    const uint64_t limit = at_load_acquire(&f->limit);
+    s.size = shared ? cm_told_size(f, s.incarnation) : at_load_acquire(&f->size);
     end = end < limit ? end : limit;
-    end = end < size ? end : size;
+    end = end < s.size ? end : s.size;
     end = end < CM_OFFSET_MAX ? end : CM_OFFSET_MAX;
     s.first = offset / CM_BLOCK_SIZE;
     s.end = cm_blocks_of(end);
     if (s.end < s.first || s.incarnation == 0 || (shared && !cm_told_holds(f, s.incarnation)))
         s.end = s.first;
     return s;
+}
+
+/* How many of the `valid` cached bytes of a block are served? An older end of the file may have
+ * been further on, or not known. */
+static uint32_t served_of(const struct span *s, uint64_t block, uint32_t valid)
+{
+    const uint64_t at = block * CM_BLOCK_SIZE, left = s->size > at ? s->size - at : 0;
+    return left < valid ? (uint32_t)left : valid;
 }
 
 /* Is a pass over the headers less work than a lookup for each block? */
@@ -109,7 +119,7 @@ static uint64_t look_for_each(const struct span *s, struct runs *r)
         if (valid != CM_BLOCK_SIZE && (b >= enough || r->n == r->room))
             break;
         valid = cm_lookup_cached(c, cm_key_row_next(&row, b));
-        add_run(r, b, valid);
+        add_run(r, b, served_of(s, b, valid));
     }
     return b;
 }
@@ -201,7 +211,7 @@ static uint64_t follow(const struct span *s, struct runs *r, uint64_t block, boo
     for (; b < s->end && valid == CM_BLOCK_SIZE; b++) {
         const struct cm_key k = cm_region_key_next(s->f, &last, s->incarnation, b);
         valid = cm_lookup_cached(s->f->cache, &k);
-        add_run(r, b, valid);
+        add_run(r, b, served_of(s, b, valid));
     }
     *gone = b == block + 1 && valid == 0;
     return b;
@@ -284,7 +294,8 @@ struct tally {
 static int tally(void *ctx, const struct cm_surveyed *b)
 {
     struct tally *t = ctx;
-    uint64_t from = b->key.block * CM_BLOCK_SIZE, end = from + b->valid;
+    uint64_t from = b->key.block * CM_BLOCK_SIZE;
+    uint64_t end = from + served_of(&t->span, b->key.block, b->valid);
     from = from < t->offset ? t->offset : from;
     end = end < t->end ? end : t->end;
     t->bytes += end > from ? end - from : 0;
@@ -344,7 +355,7 @@ static void drop_buffered(struct drop *d, const struct cm_key *k)
     const uint32_t valid = cm_step_buffered(c, k);
     cm_probation_kill(&c->probation, k);
     cm_lock_release(&s->lock);
-    d->bytes += valid;
+    d->bytes += served_of(&d->span, k->block, valid);
     cm_count(c, CM_STAT_dropped, valid > 0);
 }
 
@@ -355,7 +366,8 @@ static int drop_found(void *ctx, const struct cm_surveyed *b)
         drop_buffered(d, &b->key);
         return 0;
     }
-    d->some[d->n++] = *b;
+    d->some[d->n] = *b;
+    d->some[d->n++].valid = served_of(&d->span, b->key.block, b->valid);
     if (d->n == cm_evict_batch(d->span.f->cache))
         evict_some(d);
     return 0;
@@ -373,8 +385,10 @@ static void drop_each(struct drop *d)
     for (uint64_t b = s->first; b < s->end; b++) {
         found.key = *cm_key_row_next(&row, b);
         drop_buffered(d, &found.key);
-        if (cm_step_find(c, &found.key, &found.slot, &h) == CM_FOUND_HIT)
-            (void)drop_found(d, &found);
+        if (cm_step_find(c, &found.key, &found.slot, &h) != CM_FOUND_HIT)
+            continue;
+        found.valid = cm_header_valid(&h);
+        (void)drop_found(d, &found);
     }
 }
 

@@ -231,8 +231,10 @@ static bool take(struct cm_cache *c, struct victim *v, const struct cm_surveyed 
 {
     if (!own(c, v, b->slot, true, last))
         return false;
-    if (v->key.incarnation == b->key.incarnation && v->key.block == b->key.block)
+    if (v->key.incarnation == b->key.incarnation && v->key.block == b->key.block) {
+        v->valid = v->valid < b->valid ? v->valid : b->valid;
         return true;
+    }
     cm_ring_disown(&c->policy.ring, b->slot);
     return false;
 }

@@ -42,7 +42,7 @@ unsigned cm_evict_ended_share(struct cm_cache *c, uint32_t share, unsigned n);
 unsigned cm_evict_room(struct cm_cache *c, unsigned n);
 /* Evicts up to cm_evict_batch() blocks from their slots, with one fence, and frees the slots. A
  * block that is not there any more, or that comes or goes just now, is left out. Returns the bytes
- * that were cached of the blocks that it evicted. */
+ * that were cached of the blocks that it evicted; of none it counts more than its .valid. */
 uint64_t cm_evict_blocks(struct cm_cache *c, const struct cm_surveyed *b, unsigned n);
 
 #endif

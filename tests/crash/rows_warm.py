@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_warm.py - rows of mutants.py about warming: what it reads, stores, counts; when it ends."""
-from rows import _m, FILL, HOLD, LOOKUP
+from rows import _m, EVICT, FILL, HOLD, LOOKUP
 
 VERIFY = 'api/warm_verify.c'
 ROOM = 'api/warm_room.c'
@@ -232,3 +232,10 @@ WARM = [
     _m('ranges, ends', 'and with others a few times', 'unit files ranges_going', 'api/ranges.c',
        '(r.n == 0 || passes < PASSES_MOST)', '(r.n <= n)'),
 ]
+    _m('ranges, end', 'what is cached behind the end of the file does not count',
+       'unit files ranges_end', 'api/ranges.c', 'return left < valid ? (uint32_t)left : valid;',
+       'return left < 1 ? (uint32_t)left : valid;'),
+    _m('dropped, end', 'nor where it is dropped', 'unit files ranges_end', EVICT,
+       'v->valid = v->valid < b->valid ? v->valid : b->valid;', '(void)b->valid;'),
+    _m('ranges, told end', 'the end is what the owner tells', 'unit shared size', 'api/ranges.c',
+       's.size = shared ? cm_told_size(f, s.incarnation) :', 's.size ='),

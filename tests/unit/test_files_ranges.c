@@ -72,6 +72,41 @@ static void test_ranges(void)
         }
 }
 
+/* A file gets its known end after blocks behind it were stored. What no read gives does not count.
+ */
+static void test_ranges_end(void)
+{
+    for (unsigned wide = 0; wide < 2; wide++)
+        for (unsigned buffer = 0; buffer < 2; buffer++) {
+            CASE("wide %u, buffer %u", wide, buffer);
+            const uint64_t first = wide ? FAR : 0, at = first * BLK;
+            struct pool p;
+            cm_range r;
+            pool_make(&p, MIB, 0);
+            if (buffer)
+                p.o.probation_bytes = 16 * BLK;
+            REQUIRE(pool_up(&p) == 0);
+            cm_file *f = attach(&p, 1, CM_SIZE_UNKNOWN, 7, 0);
+            CHECK_EQ(put_all(f, first, 4, 1), 4);
+            CHECK_EQ(cm_file_cached(f, 0, CM_ALL), 4 * BLK);
+            const cm_validator v = val(at + 5000, 7);
+            CHECK_EQ(cm_file_revalidate(f, &v), 0);
+            CHECK_EQ(cm_file_ranges(f, 0, &r, 1), 1);
+            CHECK_EQ(r.offset, at);
+            CHECK_EQ(r.len, 5000);
+            CHECK_EQ(cm_file_ranges(f, at + 4999, &r, 1), 1);
+            CHECK_EQ(r.len, 1);
+            CHECK_EQ(cm_file_ranges(f, at + 5000, &r, 1), 0);
+            CHECK_EQ(cm_file_cached(f, 0, CM_ALL), 5000);
+            CHECK_EQ(cm_file_cached(f, at + BLK + 10, 2000), 5000 - (int64_t)BLK - 10);
+            CHECK_EQ(cm_file_cached(f, at + 5000, 10), 0);
+            CHECK_EQ(cm_drop(f, 0, CM_ALL), 5000);
+            CHECK_EQ(cm_file_cached(f, 0, CM_ALL), 0);
+            CHECK_EQ(STAT(p.c, dropped), 2);
+            pool_end(&p);
+        }
+}
+
 /* In a wide file blocks may be anywhere. */
 static void test_ranges_far(void)
 {
@@ -310,12 +345,7 @@ static void test_ranges_refused(void)
 }
 
 const struct harness_test files_ranges_tests[] = {
-    TEST(ranges),
-    TEST(ranges_far),
-    TEST(ranges_cost),
-    TEST(ranges_going),
-    TEST(ranges_going_in_pass),
-    TEST(ranges_no_memory),
-    TEST(ranges_refused),
-    TEST_END,
+    TEST(ranges),           TEST(ranges_end),     TEST(ranges_far),
+    TEST(ranges_cost),      TEST(ranges_going),   TEST(ranges_going_in_pass),
+    TEST(ranges_no_memory), TEST(ranges_refused), TEST_END,
 };

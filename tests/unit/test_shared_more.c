@@ -175,6 +175,11 @@ static void test_size(void)
     CHECK_EQ(put(b.f, 11, 1), 0);
     CHECK_EQ(look(b.g, 11, 1), RIGHT);
     CHECK_EQ(info_of(b.g).size, 12 * BLK);
+    CHECK_EQ(cm_write_begin(b.f, 12 * BLK, BLK, &w), 0);
+    v = val(13 * BLK, 11);
+    CHECK_EQ(cm_write_end(b.f, &w, &v), 0);
+    CHECK_EQ(put(b.f, 12, 1), 0);
+    CHECK_EQ(cm_file_cached(b.g, 12 * BLK, CM_ALL), BLK); /* before it has read there */
     both_down(&b);
 }
 
