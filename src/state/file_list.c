@@ -98,6 +98,36 @@ static bool is_raised(const struct cm_record *r)
     return raised != 0;
 }
 
+/* Files lock held, and there is room. The object knows the incarnation; the record may be in the
+ * middle of a change. */
+static void add_object(struct cm_file_list *l, const struct cm_object *f)
+{
+    add(l, &(struct cm_listed){ f->id, at_load_relaxed(&f->incarnation), /* at some moment */
+                                at_load_relaxed(&f->place), f->raised != 0, 0 });
+}
+
+/* Adds the file of a record that was not whole. It may have been in the middle of a change, and the
+ * file may be closed before add_attached() comes to it. With the lock only records of attached
+ * files change, and in none of these the id does. */
+static int add_changing(struct cm_file_list *l, uint64_t place)
+{
+    struct cm_cache *c = l->cache;
+    struct cm_record r;
+    bool whole;
+    int e = reserve(l, 1);
+    if (e)
+        return e;
+    cm_lock_acquire(&c->files_lock);
+    e = cm_record_at(&c->media, place, &r, &whole);
+    const struct cm_object *f = whole ? NULL : cm_object_find(c, &r.id);
+    if (whole)
+        add(l, &(struct cm_listed){ r.id, r.incarnation, place, is_raised(&r), 0 });
+    else if (f)
+        add_object(l, f);
+    cm_lock_release(&c->files_lock);
+    return e == CM_ESEAL ? e : 0;
+}
+
 static int add_records(struct cm_file_list *l)
 {
     const struct cm_media *m = &l->cache->media;
@@ -108,18 +138,16 @@ static int add_records(struct cm_file_list *l)
         e = cm_record_at(m, p, &r, &whole);
         if (e == CM_ESEAL)
             return e; /* who asks must not miss a file */
-        e = 0;        /* unreadable: not whole */
+        /* Without a sum it is unreadable, or there is none, or it was dropped. */
         if (!whole)
-            continue;
-        e = reserve(l, 1);
-        if (e == 0)
+            e = r.xxh3 != 0 && !l->cache->readonly ? add_changing(l, p) : 0;
+        else if ((e = reserve(l, 1)) == 0)
             add(l, &(struct cm_listed){ r.id, r.incarnation, p, is_raised(&r), 0 });
     }
     return e;
 }
 
-/* Adds the attached files of one chain. Their objects know their incarnations; the records may be
- * in the middle of a change. */
+/* Adds the attached files of one chain. */
 static int add_attached(struct cm_file_list *l, uint32_t chain)
 {
     struct cm_cache *c = l->cache;
@@ -130,9 +158,7 @@ static int add_attached(struct cm_file_list *l, uint32_t chain)
             n++;
         const bool room = l->room - l->n >= n;
         for (const struct cm_object *f = c->file_hash[chain]; room && f; f = f->next)
-            add(l,
-                &(struct cm_listed){ f->id, at_load_relaxed(&f->incarnation), /* at some moment */
-                                     at_load_relaxed(&f->place), f->raised != 0, 0 });
+            add_object(l, f);
         cm_lock_release(&c->files_lock);
         if (room)
             return 0;

@@ -35,7 +35,8 @@ struct cm_file_iter {
 };
 
 /* Adds all files that have a record or are attached, each once. Takes the files lock, for one chain
- * of files at a time. CM_ENOMEM, CM_ESEAL. */
+ * of files or one record at a time. A cache that does not own the pool may miss a file whose record
+ * the owner changes just now. CM_ENOMEM, CM_ESEAL. */
 int cm_file_list_collect(struct cm_file_list *l);
 /* The file that has an incarnation, or NULL. The first call ends the time in which files are
  * added. */

@@ -74,6 +74,55 @@ static void test_list(void)
     pool_end(&p);
 }
 
+/* A file whose record is in the middle of a change when it is read, so many times. It is closed
+ * before the next record is read. */
+static struct {
+    cm_file *f;
+    uint64_t place;
+    unsigned times;
+} changing;
+
+int __real_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
+int __wrap_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
+int __wrap_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole)
+{
+    cm_file *const f = changing.f;
+    const int e = __real_cm_record_at(m, place, r, whole);
+    if (f && place == changing.place && changing.times > 0) {
+        changing.times--;
+        r->incarnation++;
+        *whole = false;
+    } else if (f && place != changing.place && changing.times == 0) {
+        changing.f = NULL;
+        detach(f);
+    }
+    return e;
+}
+
+/* A file whose record was not whole, and which is closed before the attached files are looked at,
+ * is listed all the same: who forgets all files must not miss it. */
+static void test_changing(void)
+{
+    for (unsigned times = 1; times <= 2; times++) {
+        CASE("times %u", times);
+        struct pool p;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        cm_file *f = attach(&p, 3, 100 * BLK, 7, 0);
+        CHECK_EQ(put(f, 0, 1), 0);
+        changing.place = cm_object_of(f)->place;
+        changing.times = times;
+        changing.f = f;
+        const struct found *l = list(p.c, CM_FILES_COUNT);
+        CHECK(!changing.f); /* it was closed */
+        CHECK_EQ(l->n, 1);
+        CHECK_EQ(l->times[3], 1);
+        CHECK(!l->info[3].attached);
+        CHECK_EQ(l->info[3].cached_bytes, BLK);
+        memset(&changing, 0, sizeof(changing));
+        pool_end(&p);
+    }
+}
+
 /* A page of the file table cannot be read. The files of the others are listed. */
 static void test_unreadable_page(void)
 {
@@ -380,6 +429,7 @@ static void test_refused(void)
 
 static const struct harness_test files_tests[] = {
     TEST(list),
+    TEST(changing),
     TEST(half_ids),
     TEST(unreadable_page),
     TEST(no_memory),
