@@ -1267,7 +1267,8 @@ typedef struct cm_warm_options {
     /* Called after each piece, and some ten times a second while the call waits for anything but
      * origin_read. It gets how many bytes of the range were done, cached ones included, and how
      * many there are in all (CM_SIZE_UNKNOWN: not known yet). A return value other than 0 cancels:
-     * CM_ECANCELED. May be NULL. Not called while it counts what is cached: some ms per GiB. */
+     * CM_ECANCELED. May be NULL. Not called while it counts what is cached, or looks for it: some
+     * ms per GiB of the pool. */
     int (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *progress_ctx;
     uint64_t reserved[2]; /* 0 */
@@ -1312,10 +1313,11 @@ typedef struct cm_warm_report {
  * report counts it under `differed`, and the log has one line for the call. The result does not
  * tell. Writes beside the call never count as a difference if they have their brackets. Comparing
  * neither counts as a hit nor as a use. If the warming ends early, the rest of the range is
- * compared all the same, if the size of the file is known. Present a new validator afterwards if
- * something differed, as after a write. If the origin ends more than 4 GiB before what may be
- * stored of the file, all that is cached of the file is forgotten, and the call ends with
- * CM_NOT_STORED_STALE: make it again.
+ * compared all the same, if the size of the file is known. If its cached blocks lie far apart, it
+ * takes 64 KiB of memory then for each GiB of the pool; without them it is slower. Present a new
+ * validator afterwards if something differed, as after a write. If the origin ends more than 4 GiB
+ * before what may be stored of the file, all that is cached of the file is forgotten, and the call
+ * ends with CM_NOT_STORED_STALE: make it again.
  *
  * ONCE MORE  In a full pool, or at a quota, what the call stores may take the places of blocks of
  * the range. So it counts at the end, and goes over the range again for what is missing, up to 8

@@ -21,9 +21,8 @@
  *
  * With CM_WARM_VERIFY what is cached of a chunk is compared first (warm_verify.c). What was wrong
  * is gone then, and the chunk's request stores it anew. If the warming ends early, the comparison
- * goes on to the end of the range, from one cached run to the next.
- *
- * The caller's functions may end the thread or throw (let_go).
+ * goes on to the end, from one cached run to the next. The caller's functions may end the thread or
+ * throw (let_go).
  *
  * Who: users, through cachemax.h.
  */
@@ -74,6 +73,7 @@ struct warm {
     int stopped;       /* why only the comparison goes on, or 0 */
     uint64_t warmed;   /* the position where that was so */
     uint64_t compared; /* what is before it was compared */
+    uint64_t run;      /* then: how far what is cached reaches from `pos` on */
     struct cm_passed watch;
     cm_warm_report report;
     struct cm_comparison *verify; /* NULL: nothing is compared. Not here: the stack is small */
@@ -424,7 +424,7 @@ static void pass(struct warm *w, uint64_t len)
     if (at_load_relaxed(&w->f->size) == CM_SIZE_UNKNOWN)
         w->end = w->pos;
     else
-        w->pos = least(cm_compare_seek(w->verify, w->pos), w->end);
+        w->pos = least(cm_compare_seek(w->verify, w->pos, &w->run), w->end);
 }
 
 /* Why the comparison does not go on either, or 0. */
@@ -434,15 +434,17 @@ static int stop(struct warm *w, int e)
         return e;
     w->stopped = e;
     w->warmed = w->pos;
+    w->run = UINT64_MAX; /* not known yet */
     return 0;
 }
 
 /* ---- All of it ------------------------------------------------------------------------------- */
 
-/* Does the next chunk, of at most `most` bytes. */
+/* Does the next chunk. Behind the run nothing is cached that could be compared. */
 static int do_next(struct warm *w, uint64_t most)
 {
-    const uint64_t len = cm_whole_blocks(least(most, w->end - w->pos));
+    const uint64_t reach = w->stopped ? least(most, w->run) : most;
+    const uint64_t len = cm_whole_blocks(least(reach, w->end - w->pos));
     int e = w->o->flags & CM_WARM_VERIFY ? compare(w, len) : 0;
     if (e == 0 && w->stopped)
         pass(w, len);
@@ -571,12 +573,10 @@ int cm_warm(cm_file *file, uint64_t offset, uint64_t len, const cm_warm_options 
                cm_version());
         return CM_EINVAL;
     }
-    e = cm_check_range(offset, len == CM_ALL ? 0 : len);
-    if (e)
+    if ((e = cm_check_range(offset, len == CM_ALL ? 0 : len)) != 0)
         return e;
-    struct warm w = { .file = file, .f = f, .id = f->id, .c = f->cache, .o = &o };
+    struct warm w = { .file = file, .f = f, .id = f->id, .c = f->cache, .o = &o, .ctx = ctx };
     w.origin_read = origin_read;
-    w.ctx = ctx;
     w.offset = offset;
     w.end = len == CM_ALL ? CM_OFFSET_MAX : offset + len;
     w.pos = w.passed = offset - offset % CM_BLOCK_SIZE;

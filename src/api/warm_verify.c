@@ -73,18 +73,44 @@ void cm_compare_begin(struct cm_comparison *v, uint64_t first, uint64_t end)
     v->end = end;
 }
 
-uint64_t cm_compare_seek(struct cm_comparison *v, uint64_t pos)
+static void free_ahead(struct cm_comparison *v, const cm_cache *c)
+{
+    if (v->ahead != v->few)
+        cm_cache_free(c, v->ahead, v->room * sizeof(*v->ahead));
+}
+
+/* There are more runs than there is room for. Each look for some may read all headers. So there is
+ * room for a part of the slots now, or the looks would cost the square of them. Without memory it
+ * goes on as it is. */
+static void widen(struct cm_comparison *v)
+{
+    const struct cm_cache *c = v->f->cache;
+    const size_t room = (size_t)(cm_media_slots(&c->media) / CM_VERIFY_PART);
+    cm_range *ahead = room > v->room ? cm_cache_alloc(c, room * sizeof(*ahead)) : NULL;
+    if (!ahead)
+        return;
+    free_ahead(v, c);
+    v->ahead = ahead;
+    v->room = room;
+}
+
+uint64_t cm_compare_seek(struct cm_comparison *v, uint64_t pos, uint64_t *run)
 {
     while (v->run < v->runs && v->ahead[v->run].offset + v->ahead[v->run].len <= pos)
         v->run++;
     if (v->run == v->runs) {
-        const int64_t n = cm_file_ranges(v->file, pos, v->ahead, CM_VERIFY_AHEAD);
+        if (v->runs == v->room)
+            widen(v);
+        const int64_t n = cm_file_ranges(v->file, pos, v->ahead, v->room);
         v->run = 0;
-        v->runs = n > 0 ? (unsigned)n : 0;
+        v->runs = n > 0 ? (size_t)n : 0;
         if (n <= 0)
             return CM_OFFSET_MAX;
     }
-    return v->ahead[v->run].offset > pos ? v->ahead[v->run].offset : pos;
+    const cm_range *r = &v->ahead[v->run];
+    const uint64_t at = r->offset > pos ? r->offset : pos;
+    *run = r->offset + r->len - at;
+    return at;
 }
 
 /* ---- Choosing what to read ------------------------------------------------------------------- */
@@ -315,6 +341,8 @@ struct cm_comparison *cm_compare_new(cm_file *file, struct cm_object *f)
     if (v) {
         v->file = file;
         v->f = f;
+        v->ahead = v->few;
+        v->room = CM_VERIFY_AHEAD;
     }
     return v;
 }
@@ -324,6 +352,7 @@ void cm_compare_free(struct cm_comparison *v, cm_cache *c)
     if (!v)
         return;
     cm_compare_cancel(v);
+    free_ahead(v, c);
     cm_cache_free(c, v, sizeof(*v));
 }
 

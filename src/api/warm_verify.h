@@ -8,16 +8,19 @@
 #include "api/flight.h"
 #include "protocol/fill_ticket.h"
 
-#define CM_VERIFY_AHEAD 64u /* runs */
+#define CM_VERIFY_AHEAD 64u /* runs, at first */
+#define CM_VERIFY_PART 64u  /* then one for so many slots of the pool */
 #define CM_VERIFY_WORDS (CM_MISS_STRIPES * CM_GROUP_BLOCKS / 64)
 
 /* A comparison. */
 struct cm_comparison {
     cm_file *file;
     struct cm_object *f;
-    uint64_t pos, end;               /* blocks that nobody has looked at yet */
-    cm_range ahead[CM_VERIFY_AHEAD]; /* runs that were cached when cm_compare_seek() looked */
-    unsigned run, runs;              /* the next one of them, and how many there are */
+    uint64_t pos, end;             /* blocks that nobody has looked at yet */
+    cm_range few[CM_VERIFY_AHEAD]; /* room for the first runs */
+    cm_range *ahead;               /* runs that were cached when cm_compare_seek() looked */
+    size_t room;                   /* for them: `few`, or memory of its own */
+    size_t run, runs;              /* the next one of them, and how many there are */
     /* What is being read, or was read last. */
     uint64_t first, n; /* blocks; n 0: nothing is being read */
     cm_miss miss;      /* its tickets */
@@ -39,10 +42,13 @@ struct cm_comparison *cm_compare_new(cm_file *file, struct cm_object *f);
 void cm_compare_free(struct cm_comparison *v, cm_cache *c);
 /* Goes on with blocks [first, end). The range before is done. */
 void cm_compare_begin(struct cm_comparison *v, uint64_t first, uint64_t end);
-/* The first byte from `pos` on that is cached; CM_OFFSET_MAX: there is none. Many calls cost one
- * pass over the headers at most. What is stored meanwhile, it may pass over, and seldom the rest of
- * a run whose beginning goes meanwhile. */
-uint64_t cm_compare_seek(struct cm_comparison *v, uint64_t pos);
+/* The first byte from `pos` on that is cached, and in *run how many are so from there on;
+ * CM_OFFSET_MAX: there is none. Mostly it knows. Else it looks for the next runs: at first for a
+ * few, then for so many that CM_VERIFY_PART such looks find all that a pool can hold, if there is
+ * memory for that. A look costs what cm_file_ranges() does: mostly one pass over the headers at
+ * most, and some more if blocks go meanwhile. What is stored after a look, it may pass over, and
+ * seldom the rest of a run whose beginning goes. */
+uint64_t cm_compare_seek(struct cm_comparison *v, uint64_t pos, uint64_t *run);
 /* Is anything left to compare? Moves the position to it. */
 bool cm_compare_more(struct cm_comparison *v);
 /* After cm_compare_more(). CM_REQUEST_READ: *piece is to be read from the origin, then

@@ -104,7 +104,7 @@ WRAPS = {  # by program, as in the meson.build files
              '-Wl,--wrap=cm_posix_allocate', '-Wl,--wrap=cm_plat_random'],
     'files': ['-Wl,--wrap=cm_lookup_cached', '-Wl,--wrap=cm_record_at',
               '-Wl,--wrap=cm_survey_blocks'],
-    'warm': ['-Wl,--wrap=cm_survey_blocks'],
+    'warm': ['-Wl,--wrap=cm_lookup_cached', '-Wl,--wrap=cm_survey_blocks'],
     'ended': ['-Wl,--wrap=cm_ended_find'],
     'probation': ['-Wl,--wrap=cm_probation_claim_at'],
     'file': ['-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_wall_ns'],

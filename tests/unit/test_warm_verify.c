@@ -698,6 +698,7 @@ static void test_far_between(void)
     pool_end(&p);
 }
 
+static unsigned passes; /* over the headers */
 /* A block that goes when the headers were read. */
 static cm_file *going;
 static uint64_t going_at;
@@ -707,10 +708,64 @@ int __wrap_cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s);
 int __wrap_cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s)
 {
     const int e = __real_cm_survey_blocks(c, s);
+    passes++;
     if (going)
         CHECK_EQ(cm_drop(going, going_at * BLK, BLK), BLK);
     going = NULL;
     return e;
+}
+
+static uint64_t lookups;
+
+uint32_t __real_cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
+uint32_t __wrap_cm_lookup_cached(struct cm_cache *c, const struct cm_key *k);
+uint32_t __wrap_cm_lookup_cached(struct cm_cache *c, const struct cm_key *k)
+{
+    lookups++;
+    return __real_cm_lookup_cached(c, k);
+}
+
+static size_t memory_max; /* of one piece; 0: no limit */
+
+static void *limited_alloc(void *m, size_t bytes)
+{
+    return memory_max > 0 && bytes > memory_max ? NULL : counted_alloc(m, bytes);
+}
+
+/* Of a file that is far larger than the pool single blocks are cached, and they fill most of the
+ * pool. All are found in so many passes over the headers, however large the pool is, and with few
+ * lookups for each. Without memory for that it takes more of them. */
+static void test_far_many(void)
+{
+    enum { PASSES = 64 + 6, LOOKUPS = 32 };
+    struct counted_memory m = { 0 };
+    struct pool p;
+    struct origin o = make_origin(UINT64_C(1) << 36);
+    cm_warm_report r;
+    pool_make(&p, 48 * MIB, 0);
+    p.o.alloc = limited_alloc;
+    p.o.free = counted_free;
+    p.o.alloc_ctx = &m;
+    REQUIRE(pool_up(&p) == 0);
+    const uint64_t slots = pool_info(p.c).slots, n = slots * 3 / 4, step = o.size / BLK / n;
+    cm_file *f = attach(&p, 1, o.size, 1, 0);
+    for (uint64_t i = 0; i < n; i++)
+        CHECK_EQ(put(f, i * step + 1 + i % 7, o.tag), 0);
+    CHECK_EQ(cm_set_mode(p.c, CM_FREEZE), 0);
+    for (unsigned poor = 0; poor < 2; poor++) {
+        CASE("poor %u", poor);
+        const unsigned had = m.kept;
+        memory_max = poor ? sizeof(struct cm_comparison) : 0;
+        passes = 0;
+        lookups = 0;
+        CHECK_EQ(verify(f, &o, &r), CM_NOT_STORED_MODE);
+        CHECK_EQ(r.verified, n * BLK);
+        CHECK(passes > 0 && (poor || passes <= PASSES));
+        CHECK(lookups <= n * LOOKUPS + passes * slots / 4); /* a look has an eighth of the slots */
+        CHECK_EQ(m.kept - had, poor ? 0u : 1u);             /* a buffer, which stays */
+    }
+    memory_max = 0;
+    pool_end(&p);
 }
 
 /* The first block of what is wrong goes before the comparison comes to it. The rest is found. */
@@ -737,7 +792,8 @@ const struct harness_test warm_verify_tests[] = {
     TEST(right),       TEST(wrong),  TEST(durable),    TEST(buffered),    TEST(short),
     TEST(far_shorter), TEST(longer), TEST(behind),     TEST(writers),     TEST(neighbours),
     TEST(frozen),      TEST(errors), TEST(paid),       TEST(poor),        TEST(cannot_forget),
-    TEST(closed),      TEST(memory), TEST(far_larger), TEST(far_between), TEST(going),
+    TEST(closed),      TEST(memory), TEST(far_larger), TEST(far_between), TEST(far_many),
+    TEST(going),
 #ifndef _WIN32
     TEST(thread_ends),
 #endif
