@@ -56,6 +56,19 @@ static void turn_slashes(wchar_t *c)
             *c = L'\\';
 }
 
+/* A path as WinFsp passes it. "/" is what parts its names. No name of Windows may have one of
+ * `"*:<>?\|` or a control character: programs that need one (Cygwin, WSL, Macs over SMB) take the
+ * character U+F000 + c in its place. WinFsp has put c there. The names that it was given in a list
+ * it passes as they are. */
+static void turn_path(wchar_t *c)
+{
+    for (; *c; c++)
+        if (*c == L'/')
+            *c = L'\\';
+        else if (*c < L' ' || wcschr(L"\"*:<>?\\|", *c))
+            *c |= 0xf000;
+}
+
 /* Is it only another name for something, which may be anywhere? Without a tag nobody knows. */
 static bool leads_away(DWORD attributes, DWORD tag)
 {
@@ -78,18 +91,18 @@ static bool is_link(const wchar_t *path)
     return leads_away(found.dwFileAttributes, found.dwReserved0);
 }
 
-/* -ENOENT: too long, or it names a stream. -EACCES: it leads through a link. */
+/* -ENOENT: too long. -EACCES: it leads through a link. */
 static int below(const char *path, struct path *p)
 {
     const size_t n = wcslen(folder), room = sizeof(p->w) / sizeof(p->w[0]);
     bool leaves = false;
 
-    if (n + 1 > room || strchr(path, ':'))
+    if (n + 1 > room)
         return -ENOENT;
     wcscpy(p->w, folder);
     if (!names_wide(path[1] ? path : "", p->w + n, room - n))
         return -ENOENT;
-    turn_slashes(p->w + n);
+    turn_path(p->w + n);
     for (wchar_t *end = p->w + n; *end && !leaves && (end = wcschr(end + 1, L'\\'));) {
         *end = L'\0';
         leaves = is_link(p->w);
@@ -247,7 +260,9 @@ static HANDLE open_dir(const wchar_t *path, DWORD access, int *e)
     return INVALID_HANDLE_VALUE;
 }
 
-/* The directory that has the name, and the name: it points into *p. */
+/* The directory that is to have the new name, and the name: it points into *p. WinFsp makes U+FFFD
+ * of each half of a pair of surrogates that is alone, so two such names would become one. Only a
+ * name of the origin's may have U+FFFD. */
 static HANDLE open_parent(const char *path, struct path *p, UNICODE_STRING *name, int *e)
 {
     wchar_t *last;
@@ -257,6 +272,10 @@ static HANDLE open_parent(const char *path, struct path *p, UNICODE_STRING *name
         return INVALID_HANDLE_VALUE;
     last = wcsrchr(p->w, L'\\');
     *last++ = L'\0';
+    if (wcschr(last, 0xfffd)) {
+        *e = -EINVAL;
+        return INVALID_HANDLE_VALUE;
+    }
     name->Buffer = last;
     name->Length = name->MaximumLength = (USHORT)(wcslen(last) * sizeof(*last));
     return open_dir(p->w, FILE_TRAVERSE | SYNCHRONIZE, e);
