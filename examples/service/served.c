@@ -244,7 +244,8 @@ void service_begin(struct service *s, cm_cache *cache, struct outside *outside, 
 {
     cm_info info = CM_INFO_INIT;
 
-    *s = (struct service){ .cache = cache, .outside = outside, .life = life };
+    *s =
+        (struct service){ .cache = cache, .outside = outside, .life = life, .emptied = UINT64_MAX };
     s->has_names = outside_is_space(outside, os_process_space());
     s->data_max = CMP_DATA_MAX;
     s->open_max = s->files_max = 65536;

@@ -41,6 +41,11 @@ struct service {
     struct served *file[SERVED_CHAINS];
     uint32_t handles;         /* lock; that are given out */
     _Atomic uint64_t no_room; /* opens that were refused, because files_max were open */
+    /* Of messages after which there may be something to forget (session.c). */
+    _Atomic uint64_t comings; /* that have begun */
+    _Atomic uint32_t coming;  /* that are on their way */
+    /* All files were forgotten when so many had begun, and none was on its way. */
+    _Atomic uint64_t emptied;
 };
 
 /* The pool is open, and `outside` is mapped. Files that are claimed now are watched until their

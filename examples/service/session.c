@@ -301,20 +301,31 @@ static int64_t do_forget(struct call *c)
     return e < 0 ? e : kept;
 }
 
-/* Files that come meanwhile are none of those that were meant. Returns how many files it was. */
+/* Files that come meanwhile are none of those that were meant. Returns how many files it was.
+ * Looking through a large pool takes seconds. So it is not done again if nothing has come since:
+ * what has begun before the count is taken has ended before the look, or is seen to be on its way.
+ * (Sequentially consistent, all of them: a message shows itself, and then counts.) */
 static int64_t do_forget_all(struct call *c)
 {
-    cm_cache *const cache = c->s->service->cache;
+    struct service *const service = c->s->service;
+    cm_cache *const cache = service->cache;
+    const uint64_t comings = atomic_load(&service->comings);
+    const bool quiet = atomic_load(&service->coming) == 0;
     cm_file_info info = CM_FILE_INFO_INIT;
     cm_file_iter *it;
     int64_t n = 0;
-    int e = cm_files_begin(cache, 0, &it);
+    int e;
 
+    if (atomic_load(&service->emptied) == comings)
+        return 0;
+    e = cm_files_begin(cache, 0, &it);
     if (e < 0)
         return e;
     while ((e = cm_files_next(it, NULL, &info)) == 0 && (e = cm_forget(cache, &info.id)) >= 0)
         n += n < INT32_MAX;
     cm_files_end(it);
+    if (e == CM_EABSENT && quiet)
+        atomic_store(&service->emptied, comings);
     return e == CM_EABSENT ? n : e;
 }
 
@@ -445,6 +456,30 @@ static const char *out_of_place(struct call *c)
     return NULL;
 }
 
+/* May there be something to forget after such a message, or a ticket for something? */
+static bool may_bring(unsigned command)
+{
+    return command != CMP_FORGET && command != CMP_FORGET_ALL && command != CMP_CLOSE &&
+           command != CMP_STATS && command != CMP_POOL;
+}
+
+/* Does what a message asks for. The counts: do_forget_all(). */
+static int64_t handle(struct call *c)
+{
+    struct service *const service = c->s->service;
+    const bool brings = may_bring(c->head.command);
+    int64_t result;
+
+    if (brings) {
+        (void)atomic_fetch_add(&service->coming, 1); /* first, and for all that follows */
+        (void)atomic_fetch_add(&service->comings, 1);
+    }
+    result = commands[c->head.command](c);
+    if (brings)
+        (void)atomic_fetch_sub(&service->coming, 1);
+    return result;
+}
+
 int64_t session_handle(struct session *s, bool may_wait, const void *message, size_t n, void *reply,
                        size_t room, const char **why)
 {
@@ -469,7 +504,7 @@ int64_t session_handle(struct session *s, bool may_wait, const void *message, si
     *why = out_of_place(&c);
     if (*why)
         return -1;
-    result = commands[c.head.command](&c);
+    result = handle(&c);
     if (c.h)
         state_leave(s, c.h);
     *why = c.why;
