@@ -160,8 +160,8 @@ BOOLEAN volume_mount(PCFLT_RELATED_OBJECTS o, const UNICODE_STRING *device, BOOL
                      FLT_INSTANCE_SETUP_FLAGS flags);
 /* The context of an instance ends. */
 VOID FLTAPI volume_clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type);
-/* The mount of an instance, which is to be released. NULL: there is none. At any IRQL up to
- * DISPATCH_LEVEL. */
+/* The mount of an instance, which is to be released. NULL: there is none. At an IRQL up to
+ * APC_LEVEL. */
 struct mount *volume_of(PCFLT_RELATED_OBJECTS o);
 /* Rule C10: the volume was written as a whole. At any IRQL. */
 VOID volume_beside(struct mount *m);
