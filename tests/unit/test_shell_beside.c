@@ -96,14 +96,16 @@ static void test_past_the_cache(void)
 static void test_not_past_the_cache(void)
 {
     static const NTSTATUS refused = (NTSTATUS)0xC0000010;
-    for (unsigned i = 0; i < 2; i++) {
+    /* Not known; SET_ZERO_DATA, OFFLOAD_WRITE, SET_INTEGRITY_INFORMATION; 0: a write. */
+    static const ULONG function[] = { 999, 50, 154, 160, 0 };
+    for (unsigned i = 0; i < 5; i++) {
         CASE("i %u", i);
         begin_with_disk();
         PFILE_OBJECT const o = fm_open(&file.f, true, FILE_OPENED);
         CHECK_EQ(fm_section(o, SyncTypeCreateSection, 2), STATUS_SUCCESS);
-        if (i == 0)
-            CHECK_EQ(fm_control(o, CTL_CODE(9, 999, 0, 0), write_disk, (void *)(uintptr_t)&refused,
-                                FM_PLAIN),
+        if (function[i])
+            CHECK_EQ(fm_control(o, CTL_CODE(9, function[i], 0, 0), write_disk,
+                                (void *)(uintptr_t)&refused, FM_PLAIN),
                      refused);
         else
             CHECK_EQ(fm_write(o, BLOCK, BLOCK, write_disk, NULL, FM_PLAIN), STATUS_SUCCESS);

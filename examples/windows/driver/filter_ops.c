@@ -473,13 +473,14 @@ static BOOLEAN is_told_at_once(PFLT_CALLBACK_DATA d, const struct change *c,
     return !(flags & FLTFL_POST_OPERATION_DRAINING) && ops_may_ask(d);
 }
 
-/* C10: has it gone past the system's cache? Of a volume all writes do: end_volume(). */
+/* C10: has it gone past the system's cache? Of a volume all writes do: end_volume(). What was
+ * drained has the status that it began with, which is no refusal. */
 static BOOLEAN goes_beside(PFLT_CALLBACK_DATA d, const struct change *c)
 {
-    if (c->kind == UNKNOWN)
-        return !fc_is_refused((uint32_t)d->IoStatus.Status);
-    return c->kind == CONTROL || (c->kind == WRITE && d->Iopb->MajorFunction == IRP_MJ_WRITE &&
-                                  (d->Iopb->IrpFlags & IRP_NOCACHE));
+    if (c->kind == UNKNOWN || c->kind == CONTROL)
+        return !fc_is_refused((uint32_t)c->status);
+    return c->kind == WRITE && d->Iopb->MajorFunction == IRP_MJ_WRITE &&
+           (d->Iopb->IrpFlags & IRP_NOCACHE);
 }
 
 /* The caller hears of the end only after this. Where that cannot be done the end is later: until

@@ -89,17 +89,18 @@
  *       nothing, and says so (fc_is_refused). All other ends, also those of errors and warnings,
  *       may come after a part of the work: then it was a change of the whole file, outside, before
  *       its caller hears of the end (filter_core.h, B9)
- *   C10 a change that goes past the system's cache (a non-cached write, a control code). The file
- *       system takes its pages out of the cache, but those that somebody has mapped stay as they
- *       are, and it does not say so. Who reads through the cache gets old bytes then, and so does
- *       a fill. So if the system has pages of the file at the end of the change, all later fills
- *       come from the disk, as long as the stream is used. A write to the volume as a whole is such
- *       a change of all files, and the file system does not know which: so it counts for each
- *       stream of that volume that is in use at its end, and for each later one of which the system
- *       has pages when the driver first sees it: somebody may have had it mapped. A driver that
- *       comes to a volume that was in use has missed such changes: the same streams count. A file
- *       system denies a write to what belongs to a file, before it begins. A control code that is
- *       not known may be denied after a part of its work: for C9 this is no refusal
+ *   C10 a change that goes past the system's cache (a non-cached write, a control code that is not
+ *       refused, as in C9). The file system takes its pages out of the cache, but those that
+ *       somebody has mapped stay as they are, and it does not say so. Who reads through the cache
+ *       gets old bytes then, and so does a fill. So if the system has pages of the file at the end
+ *       of the change, all later fills come from the disk, as long as the stream is used. A write
+ *       to the volume as a whole is such a change of all files, and the file system does not know
+ *       which: so it counts for each stream of that volume that is in use at its end, and for each
+ *       later one of which the system has pages when the driver first sees it: somebody may have
+ *       had it mapped. A driver that comes to a volume that was in use has missed such changes: the
+ *       same streams count. A file system denies a write to what belongs to a file, before it
+ *       begins. A control code that is not known may be denied after a part of its work: for C9
+ *       this is no refusal
  */
 #ifndef CACHEMAX_FILTER_RULES_H
 #define CACHEMAX_FILTER_RULES_H
