@@ -54,6 +54,8 @@ static void test_lost_writes(void)
         CHECK_EQ(write_lazily(o, &device_error, how[i]), device_error);
         CHECK_EQ(write_lazily(o, &device_error, how[i]), device_error);
         fm_starve(0, 0);
+        CHECK_EQ(fm_write(o, 2 * BLOCK, BLOCK, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(times(from, CMP_WRITE_BEGIN), 0);
         give_up();
         CHECK_EQ(read_how(o, BLOCK, BLOCK, FM_PLAIN), STATUS_SUCCESS);
         CHECK(!by_driver && buf[0] == 'b');
@@ -482,7 +484,9 @@ static void test_mounted_again(void)
         CHECK(read_by(o) == 'c' && !by_driver); /* what the old mount has in memory */
         CHECK(read_by(n) == 'b');
         CHECK(read_by(r) == 'b' && !by_driver);
+        const unsigned from = service.n;
         CHECK_EQ(fm_write(o, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+        CHECK_EQ(times(from, CMP_WRITE_BEGIN), 0);
         CHECK(read_by(o) == 'd' && !by_driver);
         CHECK(read_by(n) == 'b');
         PFILE_OBJECT const m = fm_open(&only_again.f, false, FILE_OPENED);
@@ -499,16 +503,29 @@ static void test_mounted_again(void)
     }
 }
 
-/* Another volume is mounted: of this one nothing is forgotten. */
+static NTSTATUS another_comes(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    fm_mount_again(OTHER_DEVICE, false);
+    return fails(ctx, o, information);
+}
+
+/* Another volume is mounted: of this one nothing is forgotten. So it is if somebody tries just then
+ * to dismount this one. */
 static void test_another_is_mounted(void)
 {
-    begin();
-    PFILE_OBJECT const o = write_and_fill();
-    fm_mount_again(OTHER_DEVICE, false);
-    CHECK(hits(o));
-    CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0);
-    fm_close(o);
-    end();
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin();
+        PFILE_OBJECT const o = write_and_fill();
+        if (i == 0)
+            fm_mount_again(OTHER_DEVICE, false);
+        else
+            dismount(FO_SYNCHRONOUS_IO, another_comes, &access_denied, FM_PLAIN);
+        CHECK(hits(o));
+        CHECK_EQ(times(0, CMP_FORGET) + times(0, CMP_FORGET_ALL), 0);
+        fm_close(o);
+        end();
+    }
 }
 
 /* The filter comes to a volume that is dismounted already. */
@@ -598,6 +615,50 @@ static void test_dismounts_on_their_way(void)
     fm_settle();
     CHECK(times(0, CMP_FORGET) > 0);
     end();
+}
+
+static unsigned dismount_from; /* what was asked when the file system began with it */
+
+static NTSTATUS write_and_move(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
+{
+    dismount_from = service.n;
+    CHECK(!hits(used));
+    CHECK_EQ(fm_write(used, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK_EQ(fm_set(used, FileBasicInformation, 0, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+    CHECK(!hits(used) && !hits(used));
+    CHECK_EQ(times(dismount_from, CMP_WRITE_BEGIN), 2);
+    CHECK_EQ(times(dismount_from, CMP_FORGET) + times(dismount_from, CMP_FILL), 0);
+    return fails(ctx, o, information);
+}
+
+/* As long as a dismount is only on its way, writes have brackets: it may be denied, and then the
+ * rest of the file stays cached. If it is done, what was written meanwhile may be lost. */
+static void test_writes_in_a_dismount(void)
+{
+    static struct file again;
+    for (unsigned i = 0; i < 4; i++) {
+        const NTSTATUS s = i % 2 ? STATUS_SUCCESS : access_denied;
+        CASE("i %u", i);
+        begin();
+        make_file(&again, file.f.name, file.id);
+        used = fm_open(&file.f, true, FILE_OPENED);
+        CHECK(warm(used));
+        dismount(i < 2 ? FO_SYNCHRONOUS_IO : 0, write_and_move, &s,
+                 i < 2 ? FM_PLAIN : &at_dispatch);
+        fm_settle();
+        CHECK_EQ(times(dismount_from, CMP_FORGET) > 0, i == 1);
+        CHECK(warm(used) == (s != STATUS_SUCCESS) && buf[0] == 'c');
+        if (s == STATUS_SUCCESS) {
+            fm_mount_again(OTHER_DEVICE, false);
+            PFILE_OBJECT const n = fm_open(&again.f, false, FILE_OPENED);
+            CHECK(read_by(n) == 'b' && !by_driver);
+            fm_close(n);
+        }
+        fm_close(used);
+        if (s == STATUS_SUCCESS)
+            fm_old_goes();
+        end();
+    }
 }
 
 /* ---- Oplocks --------------------------------------------------------------------------------- */
@@ -812,6 +873,7 @@ const struct harness_test shell_disk_tests[] = {
     TEST(comes_to_a_detached),
     TEST(removed_before_a_fill),
     TEST(dismounts_on_their_way),
+    TEST(writes_in_a_dismount),
     TEST(dismounts_of_files),
     TEST(oplocks),
     TEST(oplocks_without_memory),

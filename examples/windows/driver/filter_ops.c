@@ -404,7 +404,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_change(PFLT_CALLBACK_DATA d, PCFLT_RELATE
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
     }
     stream_writer(o, TRUE); /* it may be older than the driver */
-    c->asks = way == FC_BRACKET && stream_is_judged(context->stream);
+    c->asks = way == FC_BRACKET && stream_has_brackets(context->stream);
     if (c->asks && e.unknown) {
         c->kind = UNKNOWN;
         fc_maybe_begin(&context->stream->file);
@@ -638,7 +638,7 @@ static FLT_PREOP_CALLBACK_STATUS begin_times(PFLT_CALLBACK_DATA d, PCFLT_RELATED
     op = op_of(d, o);
     if (fc_change_way(&op) != FC_BRACKET || !stream_of(d, o, TRUE, &context))
         return FLT_PREOP_SUCCESS_NO_CALLBACK;
-    if (stream_is_judged(context->stream))
+    if (stream_has_brackets(context->stream))
         c = make_change(context, TIMES);
     if (c) {
         if (fc_attributes_begin(&context->stream->file, o, &c->write)) {

@@ -83,7 +83,9 @@
  *       pass, and its changes are outside: it lives as long as somebody has a file of it open, and
  *       the disk may be mounted again meanwhile, with other streams of the same files. A dismount
  *       is known when a program asks the volume for it (not a file: file systems refuse that), when
- *       the disk is removed, and at the latest when the same device is mounted again
+ *       the disk is removed, and at the latest when the same device is mounted again. While what a
+ *       program has asked for is on its way, reads pass, nothing is filled and no sync counts; but
+ *       changes have brackets, because it may be denied
  *   C9  a control code that is neither known to leave the content alone nor to change it, as one of
  *       a later Windows. Its result tells. A file system that does not know it either has done
  *       nothing, and says so (fc_is_refused). All other ends, also those of errors and warnings,

@@ -113,6 +113,8 @@ BOOLEAN stream_moves(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, FILE_RENAME_
 struct context *stream_any(PCFLT_RELATED_OBJECTS o, BOOLEAN may_ask);
 /* Is it known to be cached? It is not asked for, nor read, else. Its changes count all the same. */
 BOOLEAN stream_is_judged(struct stream *s);
+/* May its changes have brackets? Also while a dismount is on its way. */
+BOOLEAN stream_has_brackets(struct stream *s);
 /* The facts of the file of an operation: `via` is its PCFLT_RELATED_OBJECTS. */
 bool stream_facts(void *ctx, const void *via, struct fc_facts *facts, bool only_id);
 /* Somebody may change it unseen, as through a mapping, from now on and as long as the stream is
@@ -124,7 +126,8 @@ struct context *stream_known(PCFLT_RELATED_OBJECTS o);
 BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o);
 /* Rule C7: a write to the disk has failed. Releases *c. At an IRQL up to DISPATCH_LEVEL. */
 VOID stream_unwritten(struct context *c);
-/* Has one failed, or is the volume gone (C8)? Then its reads pass, and its changes are outside. */
+/* Has one failed, or is the volume gone, or going (C8)? Then its reads pass, and no sync of it is
+ * told. Its changes are outside, but for those while the volume is only going. */
 BOOLEAN stream_is_unwritten(struct stream *s);
 /* Rule C10: a change has gone past the system's cache. At any IRQL up to DISPATCH_LEVEL. */
 VOID stream_beside(struct stream *s, PCFLT_RELATED_OBJECTS o);
@@ -173,8 +176,10 @@ VOID volume_dismount(PCFLT_RELATED_OBJECTS o);
  * IRQL up to DISPATCH_LEVEL. */
 struct mount *volume_dismount_begin(PCFLT_RELATED_OBJECTS o);
 VOID volume_dismount_end(struct mount *m, BOOLEAN done);
-/* Is it mounted no more, or being dismounted? At any IRQL. */
+/* Is it mounted no more? At any IRQL. */
 BOOLEAN volume_is_gone(struct mount *m);
+/* Or is it being dismounted, which the file system may deny? At any IRQL. */
+BOOLEAN volume_is_going(struct mount *m);
 /* Rule S8: from now on any file of the volume may be open as it lies there. What is looked for
  * after this call, and not found, is made by who sees it. */
 VOID volume_lies(PCFLT_RELATED_OBJECTS o);

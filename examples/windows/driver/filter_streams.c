@@ -39,7 +39,7 @@ static VOID FLTAPI clean(PFLT_CONTEXT context, FLT_CONTEXT_TYPE type)
     if (!s)
         return;
     volume_leaves(s);
-    if (volume_is_gone(s->mount) && fc_was_written(&s->file)) /* C8 */
+    if (volume_is_going(s->mount) && fc_was_written(&s->file)) /* C8 */
         stream_mapped(s);
     if (s->mapped)
         fc_write_end(&s->mapping);
@@ -355,18 +355,31 @@ static BOOLEAN judge(struct stream *s, PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJEC
 
 BOOLEAN stream_is_unwritten(struct stream *s)
 {
-    return ReadAcquire(&s->unwritten) || volume_is_gone(s->mount);
+    return ReadAcquire(&s->unwritten) || volume_is_going(s->mount);
 }
 
-BOOLEAN stream_is_judged(struct stream *s)
+static BOOLEAN is_cached(struct stream *s)
 {
     const ULONG rules = port_rules();
     BOOLEAN is;
 
     ExAcquireFastMutex(&s->lock);
-    is = s->cached && s->rules == rules && !stream_is_unwritten(s);
+    is = s->cached && s->rules == rules;
     ExReleaseFastMutex(&s->lock);
     return is;
+}
+
+BOOLEAN stream_is_judged(struct stream *s)
+{
+    return is_cached(s) && !stream_is_unwritten(s);
+}
+
+/* C8: what is written until the file system has dismounted has been noted before that, so it is
+ * found when the mount ends. What begins later changes nothing. */
+BOOLEAN stream_has_brackets(struct stream *s)
+{
+    /* Acquire: as in stream_is_beside(). */
+    return is_cached(s) && !ReadAcquire(&s->unwritten) && !volume_is_gone(s->mount);
 }
 
 BOOLEAN stream_is_elsewhere(struct stream *s)

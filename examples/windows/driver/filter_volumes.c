@@ -27,8 +27,13 @@ static VOID lose(struct mount *m)
 
 BOOLEAN volume_is_gone(struct mount *m)
 {
-    /* Acquire: what was done before it was set is seen after this. */
-    return ReadAcquire(&m->gone) || ReadAcquire(&m->dismounts) > 0;
+    return ReadAcquire(&m->gone) != 0; /* acquire: what was done before it was set is seen then */
+}
+
+BOOLEAN volume_is_going(struct mount *m)
+{
+    /* Acquire: as above. The end sets the first before it takes from the second. */
+    return ReadAcquire(&m->dismounts) > 0 || volume_is_gone(m);
 }
 
 /* Only one mount of a device is there. A device that is not known may be any. */
