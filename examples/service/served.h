@@ -41,9 +41,9 @@ struct service {
     struct served *file[SERVED_CHAINS];
     uint32_t handles;         /* lock; that are given out */
     _Atomic uint64_t no_room; /* opens that were refused, because files_max were open */
-    /* Of messages after which there may be something to forget (session.c). */
-    _Atomic uint64_t comings; /* that have begun */
-    _Atomic uint32_t coming;  /* that are on their way */
+    /* Of messages after which there may be something to forget, and tickets (session.c). */
+    _Atomic uint64_t comings; /* that have begun, or were given */
+    _Atomic uint32_t coming;  /* messages that are on their way */
     /* All files were forgotten when so many had begun, and none was on its way. */
     _Atomic uint64_t emptied;
 };

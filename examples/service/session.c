@@ -146,6 +146,14 @@ static int64_t read_file(const struct call *c, const struct cmp_read *m, void *d
     return n;
 }
 
+/* Its client reads the origin only when it has the ticket, so it counts from now on: until then
+ * there is nothing to forget (do_forget_all()). */
+static uint64_t give_ticket(const struct call *c, const cm_miss *miss)
+{
+    (void)atomic_fetch_add(&c->s->service->comings, 1); /* before its client can know of it */
+    return state_give_ticket(c->s, c->head.file, miss);
+}
+
 static int64_t do_read(struct call *c)
 {
     uint8_t *const data = c->reply + sizeof(struct cmp_read_reply);
@@ -171,7 +179,7 @@ static int64_t do_read(struct call *c)
         n = 0;
         r.version = 0;
     } else if (n < m.len && miss.len > 0) {
-        r.ticket = miss.flags & CM_MISS_NOFILL ? 0 : state_give_ticket(c->s, c->head.file, &miss);
+        r.ticket = miss.flags & CM_MISS_NOFILL ? 0 : give_ticket(c, &miss);
         r.miss_offset = miss.offset;
         r.miss_len = miss.len < c->s->data_max ? (uint32_t)miss.len : c->s->data_max;
     } else if (n < m.len) {
@@ -303,8 +311,9 @@ static int64_t do_forget(struct call *c)
 
 /* Files that come meanwhile are none of those that were meant. Returns how many files it was.
  * Looking through a large pool takes seconds. So it is not done again if nothing has come since:
- * what has begun before the count is taken has ended before the look, or is seen to be on its way.
- * (Sequentially consistent, all of them: a message shows itself, and then counts.) */
+ * what has begun before the count is taken has ended before the look, or is seen to be on its way;
+ * a ticket that was given before it is void after the look. (Sequentially consistent, all of them:
+ * a message shows itself, and then counts.) */
 static int64_t do_forget_all(struct call *c)
 {
     struct service *const service = c->s->service;
@@ -456,11 +465,12 @@ static const char *out_of_place(struct call *c)
     return NULL;
 }
 
-/* May there be something to forget after such a message, or a ticket for something? */
+/* May there be something to forget after such a message? A read tells by itself: most of them are
+ * hits, and shall not share a line of memory that is written. */
 static bool may_bring(unsigned command)
 {
-    return command != CMP_FORGET && command != CMP_FORGET_ALL && command != CMP_CLOSE &&
-           command != CMP_STATS && command != CMP_POOL;
+    return command != CMP_READ && command != CMP_FORGET && command != CMP_FORGET_ALL &&
+           command != CMP_CLOSE && command != CMP_STATS && command != CMP_POOL;
 }
 
 /* Does what a message asks for. The counts: do_forget_all(). */
