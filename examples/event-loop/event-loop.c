@@ -8,6 +8,7 @@
  * It shows requests (cm_request_*) in an event loop of io_uring: the library says which pieces of
  * the origin it needs, and the loop reads them. What is cached whole is written straight from the
  * pool (cm_pin_range). Trouble with the cache never fails a read: the origin is then read alone.
+ * An origin that ends before the size that it had at the start is an error.
  *
  * Reads are cut into parts of at most 256 KiB, so that one set of pins covers a part. Up to 64
  * parts are under way at a time (struct job). They become ready in any order. The first one in the
@@ -51,7 +52,8 @@ static bool writing;
 
 void fail(const char *what, const char *why)
 {
-    fprintf(stderr, "event-loop: %s: %s\n", what, why);
+    if (!trouble) /* the first one: it may be that of many parts */
+        fprintf(stderr, "event-loop: %s: %s\n", what, why);
     trouble = true;
 }
 

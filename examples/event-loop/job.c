@@ -19,8 +19,15 @@ enum { ORIGIN_FAILED = -1000 /* minus errno: the library's own errors are above 
 cm_file *file;
 int origin, wakes;
 
-static void to_write(struct job *j, size_t len)
+/* The part was read: so many bytes, or an error of the origin. The end of the file was asked for
+ * first, so the origin owes all of it: what is behind a hole would stand at a wrong place. */
+static void to_write(struct job *j, int64_t n)
 {
+    const size_t len = n > 0 ? (size_t)n : 0;
+    if (n < 0)
+        fail("origin", strerror((int)(ORIGIN_FAILED - n)));
+    else if (len < j->len)
+        fail("origin", "it ended early");
     j->iov[0] = (struct iovec){ j->buf, len };
     j->iovcnt = len > 0;
     j->at = 0;
@@ -37,17 +44,15 @@ static void origin_done(struct op *op, int result)
 {
     struct origin_read *r = (struct origin_read *)op;
     r->got += result > 0 ? (size_t)result : 0;
+    const int64_t n = result < 0 ? ORIGIN_FAILED + result : (int64_t)r->got;
     /* Only the end of the file may cut a piece short: 0 bytes say that it is there. */
     if (result == -EINTR || (result > 0 && r->got < r->piece.len)) {
         read_on(r);
     } else if (r->job->requested) {
-        cm_request_complete(&r->job->request, &r->piece,
-                            result < 0 ? ORIGIN_FAILED + result : (int64_t)r->got);
+        cm_request_complete(&r->job->request, &r->piece, n);
         job_step(r->job);
     } else { /* without the cache */
-        if (result < 0)
-            fail("origin", strerror(-result));
-        to_write(r->job, r->got);
+        to_write(r->job, n);
     }
 }
 
@@ -77,9 +82,7 @@ void job_step(struct job *j)
         read_alone(j); /* trouble with the cache */
         return;
     }
-    if (n < 0)
-        fail("origin", strerror((int)(ORIGIN_FAILED - n)));
-    to_write(j, n < 0 ? 0 : (size_t)n);
+    to_write(j, n);
 }
 
 static void wake(void *ctx, cm_request *request) /* from any thread */

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # event-loop-test.sh - examples/event-loop: the bytes are those of the file, cold, warm and without
-# a pool; many requests for one cold block read the origin once; trouble is said.
+# a pool; many requests for one cold block read the origin once; trouble is said; an origin that
+# ends early leaves no hole in the output.
 #
 # Usage: event-loop-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
@@ -69,5 +70,19 @@ expect output-lost 1 'standard output: No space left' \
   bash -c "'$program' data pool 0 9000123 >/dev/full"
 expect reader-gone 1 'standard output: Broken pipe' \
   bash -c "set -o pipefail; '$program' data pool 0 9000123 | true"
+# The output waits for its reader, and at most 64 parts (16 MiB) are under way: the file is cut
+# before the rest is read. Nothing may stand where bytes are missing, not even the second pair's.
+ends_early() # NAME POOL
+{
+  cp long cut
+  timeout 60 "$program" cut "$2" 0 27000369 0 4096 2>err |
+    { head -c 1 && truncate -s 1M cut && cat; } >got
+  check "$1" test "${PIPESTATUS[0]}" = 1
+  check "$1-is-said-once" test "$(grep -c '^event-loop: origin: it ended early$' err)" = 1
+  check "$1-leaves-no-hole" cmp -n "$(wc -c <got)" got long
+}
+cat data data data >long
+ends_early ends-early-no-pool none
+ends_early ends-early pool
 expect sound 0 '' "$cm" check pool
 summary
