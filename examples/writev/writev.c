@@ -38,14 +38,20 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { PART = 1 << 18, ORIGIN_FAILED = -1001 };
+enum { PART = 1 << 18, ORIGIN_FAILED = -1000 /* minus errno: the library's own are above */ };
 
+static const char NO_OUTPUT[] = "output cannot be written";
 static uint64_t pinned, copied;
 
 static int64_t origin_read(void *fd, uint64_t off, void *buf, size_t len)
 {
     const ssize_t n = pread(*(const int *)fd, buf, len, (off_t)off);
-    return n < 0 ? ORIGIN_FAILED : n;
+    return n < 0 ? ORIGIN_FAILED - errno : n;
+}
+
+static void say(const char *what, int error)
+{
+    fprintf(stderr, "writev: the %s: %s\n", what, strerror(error));
 }
 
 /* Somebody may have made the output non-blocking: then a pipe that is full says so. Waits for its
@@ -59,8 +65,9 @@ static int wait_for_reader(void)
     return 0;
 }
 
-/* The bytes written. If they are not all, errno says why. */
-static int64_t write_pieces(struct iovec *v, int n)
+/* The bytes written. If they are not all, *error says why: errno does so only until the next call
+ * of the library. */
+static int64_t write_pieces(struct iovec *v, int n, int *error)
 {
     int64_t all = 0;
 
@@ -70,8 +77,10 @@ static int64_t write_pieces(struct iovec *v, int n)
             continue;
         if (done < 0 && errno == EAGAIN && wait_for_reader() == 0)
             continue;
-        if (done < 0)
+        if (done < 0) {
+            *error = errno;
             break;
+        }
         all += done;
         for (; n > 0 && (size_t)done >= v->iov_len; v++, n--)
             done -= (ssize_t)v->iov_len;
@@ -91,35 +100,40 @@ static int64_t send_pinned(cm_file *file, uint64_t off)
     struct iovec v[CM_PINS_MAX];
     cm_pins pins;
     int64_t sent;
-    int n;
+    int n, error = 0;
 
     const int64_t bytes = cm_pin_range(file, off, PART, piece, CM_PINS_MAX, &n, &pins, NULL);
     if (bytes <= 0) /* nothing is pinned; an error of the cache is a miss, too */
         return 0;
     for (int k = 0; k < n; k++) /* writev(2) only reads it, though its type does not say so */
         v[k] = (struct iovec){ (void *)(uintptr_t)piece[k].base, piece[k].len };
-    sent = write_pieces(v, n);
+    sent = write_pieces(v, n, &error);
     cm_unpin(&pins);
     pinned += (uint64_t)sent;
-    return sent < bytes && errno != EFAULT ? -1 : sent;
+    if (sent == bytes || error == EFAULT)
+        return sent;
+    say(NO_OUTPUT, error);
+    return -1;
 }
 
 /* Sends a part that is not cached, or all parts if there is no cache. 0: the end; -1: an error. */
 static int64_t send_copied(cm_file *file, int fd, uint64_t off)
 {
     static char buf[PART];
+    int error = 0;
     int64_t n = file ? cm_read_through(file, off, buf, sizeof(buf), origin_read, &fd) : CM_EINVAL;
 
-    if (n < 0 && n != ORIGIN_FAILED) /* trouble of the cache is no reason to fail */
+    if (n < 0 && n >= ORIGIN_FAILED) /* trouble of the cache is no reason to fail */
         n = origin_read(&fd, off, buf, sizeof(buf));
     if (n < 0) {
-        perror("writev: the file cannot be read");
-        errno = 0; /* it is said */
+        say("file cannot be read", (int)(ORIGIN_FAILED - n));
         return -1;
     }
     struct iovec all = { .iov_base = buf, .iov_len = (size_t)n };
-    if (write_pieces(&all, 1) < n)
+    if (write_pieces(&all, 1, &error) < n) {
+        say(NO_OUTPUT, error);
         return -1;
+    }
     copied += (uint64_t)n;
     return n;
 }
@@ -162,8 +176,6 @@ int main(int argc, char **argv)
             n = send_copied(file, fd, off);
         off += n > 0 ? (uint64_t)n : 0;
     } while (n > 0);
-    if (n < 0 && errno)
-        perror("writev: the output cannot be written");
     if (file)
         cm_file_close(file);
     if (cache)

@@ -1,11 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# lib.sh NAME [BUILD_DIR] - sourced by the test of examples/NAME: $build, $program, and all of
-# ../tool/lib.sh. Ends the test with status 77 if the program is not there.
+# lib.sh NAME [BUILD_DIR] - sourced by the test of examples/NAME: $build, $program, troubled, and
+# all of ../tool/lib.sh. Ends the test with status 77 if the program is not there.
 
 : "${2:?usage: $1-test.sh BUILD_DIR}"
-build=$(realpath "$2")
+example=$1 build=$(realpath "$2")
+tests=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 program=$build/examples/$1/$1
 [ -x "$program" ] || {
   echo "skip $1: it is not built"
@@ -13,3 +14,16 @@ program=$build/examples/$1/$1
 }
 # shellcheck source=../tool/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../tool/lib.sh"
+
+# troubled: makes ./troubled, the program with what NAME-trouble.c has in place of the library's.
+untroubled="no shared library, or one of a sanitizer, which would have to come first"
+can_be_troubled()
+{
+  [ -e "$build/src/libcachemax.so" ] && ! grep -Eq '__(asan|tsan)_init' "$build/src/libcachemax.so"
+}
+troubled()
+{
+  "${CC:-cc}" -std=c11 -Wall -Wextra -Werror -I"$tests/../../include" -o troubled \
+    "$tests/../../examples/$example/$example.c" "$tests/$example-trouble.c" \
+    "$build/src/libcachemax.so" -Wl,-rpath,"$build/src" -ldl
+}

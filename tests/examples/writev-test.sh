@@ -93,4 +93,21 @@ END
   unset LD_PRELOAD
   check unreadable-is-copied test "$(straight)" -lt 9000123
 fi
+# What the program says of an error is not what the next call of the library leaves in errno.
+if can_be_troubled; then
+  check troubled troubled
+  program=$work/troubled
+  bytes errno-warm pool
+  LD_PRELOAD=$work/efault.so bytes errno-unreadable pool
+  check errno-unreadable-is-copied test "$(straight)" -lt 9000123
+  if [ -e /dev/full ]; then
+    expect errno-full 1 'output cannot be written: No space' \
+      sh -c '"$1" data pool >/dev/full' - "$program"
+  fi
+  "$cm" create cold --size 32M -q
+  expect errno-bad-origin 1 'file cannot be read: I.* error' \
+    env BAD_ORIGIN=1 "$program" data cold
+else
+  skip errno "$untroubled"
+fi
 summary
