@@ -40,7 +40,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { POOL_BYTES = 64 << 20, ORIGIN_FAILED = -1001 };
+enum {
+    POOL_BYTES = 64 << 20,
+    ORIGIN_FAILED = -1000 /* minus errno: the library's own errors are above */
+};
 
 static _Noreturn void fail(const char *what, const char *why)
 {
@@ -93,7 +96,22 @@ static uint64_t size_of(int fd)
 static int64_t origin_read(void *fd, uint64_t off, void *buf, size_t len)
 {
     const ssize_t n = pread(*(const int *)fd, buf, len, (off_t)off);
-    return n < 0 ? ORIGIN_FAILED : n;
+    return n < 0 ? ORIGIN_FAILED - errno : n;
+}
+
+/* NULL: there is no cache for the file, which is no reason not to read it. */
+static cm_file *attach(cm_cache *cache, int fd, const char *name)
+{
+    cm_validator validator = CM_VALIDATOR_INIT;
+    cm_file *file = NULL;
+    cm_file_id id;
+    int e = cm_identify(fd, &id, &validator);
+
+    if (e == 0)
+        e = cm_file_open(cache, &id, &validator, 0, &file);
+    if (e < 0)
+        fprintf(stderr, "memory-pool: %s: no cache: %s\n", name, cm_strerror(e));
+    return file;
 }
 
 /* Blocks that were read once may wait beside the pool. The close stores them, as far as there is
@@ -101,25 +119,24 @@ static int64_t origin_read(void *fd, uint64_t off, void *buf, size_t len)
 static uint64_t read_all(cm_cache *cache, const char *name)
 {
     static char buf[1 << 20];
-    cm_validator validator = CM_VALIDATOR_INIT;
     cm_file *file;
-    cm_file_id id;
     uint64_t off = 0;
     int64_t n;
-    int fd = open(name, O_RDONLY | O_CLOEXEC), e;
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
 
     if (fd < 0)
         fail(name, strerror(errno));
-    e = cm_identify(fd, &id, &validator);
-    if (e == 0)
-        e = cm_file_open(cache, &id, &validator, 0, &file);
-    if (e < 0)
-        fail(name, cm_strerror(e));
-    while ((n = cm_read_through(file, off, buf, sizeof(buf), origin_read, &fd)) > 0)
+    file = attach(cache, fd, name);
+    do {
+        n = file ? cm_read_through(file, off, buf, sizeof(buf), origin_read, &fd) : CM_EINVAL;
+        if (n < 0 && n >= ORIGIN_FAILED) /* no cache, or trouble with it */
+            n = origin_read(&fd, off, buf, sizeof(buf));
+        if (n < 0)
+            fail(name, strerror((int)(ORIGIN_FAILED - n)));
         off += (uint64_t)n;
-    if (n < 0)
-        fail(name, "cannot be read");
-    cm_file_close(file);
+    } while (n > 0);
+    if (file)
+        cm_file_close(file);
     close(fd);
     return off;
 }

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # memory-pool-test.sh - examples/memory-pool: the pool outlives an exec(), and a "device" (an
-# ordinary file here) keeps it; what is no pool is not taken for one.
+# ordinary file here) keeps it; what is no pool is not taken for one; trouble with the cache fails
+# no read.
 #
 # Usage: memory-pool-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check and a summary as the
@@ -30,6 +31,14 @@ holder=$!
 wait_for sh -c '! flock -n device true'
 expect used 1 'another process has it' "$program" data device
 kill $holder
+expect no-file-but-a-folder 1 'Is a directory' "$program" .
+if can_be_troubled; then
+  check troubled troubled
+  expect trouble-in-a-read 0 '^9000128 bytes read' ./troubled data
+  expect trouble-at-the-open 0 '^9000128 bytes read' env NO_FILES=1 ./troubled data
+else
+  skip trouble "$untroubled"
+fi
 expect no-file 1 'nothing: No such file' "$program" nothing
 expect usage 2 '^usage' "$program" data device --what
 summary
