@@ -73,14 +73,13 @@ int main(int argc, char **argv)
                  : read_origin(&fd, at, buf, sizeof(buf));
         at += n > 0 ? (uint64_t)n : 0;
     } while (n > 0 && fwrite(buf, 1, (size_t)n, stdout) == (size_t)n);
+    /* Before any other call, which may change errno. */
+    if (n >= 0 && (ferror(stdout) || fflush(stdout) != 0))
+        perror("standard output");
     if (n < 0)
         fprintf(stderr, "%s: reading failed\n", argv[1]);
     cmc_file_close(file);
     cmc_disconnect(client);
     close(fd);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        perror("standard output");
-        return 1;
-    }
-    return n < 0;
+    return n < 0 || ferror(stdout);
 }

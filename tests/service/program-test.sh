@@ -523,6 +523,10 @@ if "$tool" create sealed --size 8M --quiet --key-file key --encrypt 2>err; then
   start 'it is opened again' sealed.conf
   "$through" origin "$work/socket" >out 2>err
   check 'the client reads the same' cmp -s origin out
+  if [ -e /dev/full ]; then
+    "$through" origin "$work/socket" >/dev/full 2>err
+    check 'the client says why its output fails' grep -q '^standard output: No space left' err
+  fi
   ends 'its second end' TERM 0
   check 'it was warm' sh -c "'$tool' stats sealed --json | grep -Eq '\"hit_blocks\": *[1-9]'"
   before=$(sha256sum <sealed)
