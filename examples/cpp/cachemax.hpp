@@ -10,10 +10,11 @@
  *                      throws
  *   cachemax::pins     addresses in the pool, until the destructor
  *
- * Errors are std::error_code of cachemax::category(), with the values of enum cm_error. Functions
- * without a std::error_code parameter throw cachemax::error. Destructors never throw. Positive
- * results are no errors; functions that have some return them. A moved-from object holds nothing,
- * and its calls fail with CM_EHANDLE.
+ * Errors are std::error_code of cachemax::category(), with the values of enum cm_error. Where the
+ * system has the same error, they are equal to that of std::errc, too. Functions without a
+ * std::error_code parameter throw cachemax::error. Destructors never throw. Positive results are no
+ * errors; functions that have some return them. A moved-from object holds nothing, and its calls
+ * fail with CM_EHANDLE.
  *
  * Read next: sample.cpp uses all of it.
  */
@@ -43,6 +44,35 @@ class error_category_ : public std::error_category
     std::string message(int code) const override
     {
         return cm_strerror(code);
+    }
+    /* Where the system has the same error: e == std::errc::no_such_file_or_directory. */
+    std::error_condition default_error_condition(int code) const noexcept override
+    {
+        switch (code) {
+        case CM_EINVAL:
+            return std::errc::invalid_argument;
+        case CM_ENOMEM:
+            return std::errc::not_enough_memory;
+        case CM_EIO:
+            return std::errc::io_error;
+        case CM_ENOENT:
+            return std::errc::no_such_file_or_directory;
+        case CM_EEXIST:
+            return std::errc::file_exists;
+        case CM_EACCES:
+            return std::errc::permission_denied;
+        case CM_ENOSPC:
+            return std::errc::no_space_on_device;
+        case CM_EBUSY:
+        case CM_EOWNED:
+            return std::errc::device_or_resource_busy;
+        case CM_ENOTSUP:
+            return std::errc::not_supported;
+        case CM_ECANCELED:
+            return std::errc::operation_canceled;
+        default:
+            return std::error_condition(code, *this);
+        }
     }
 };
 

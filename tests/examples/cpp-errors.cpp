@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * cpp-errors.cpp - what objects of cachemax.hpp still hold after a call that failed, and if they
- * end in another order. cpp-test.sh runs it: cpp-errors POOL. Prints what is wrong; status 1 then.
+ * end in another order; which errors of the system its errors are. cpp-test.sh runs it: cpp-errors
+ * POOL. Prints what is wrong; status 1 then.
  */
 #include "../../examples/cpp/cachemax.hpp"
 
@@ -138,8 +139,28 @@ static void assign_file(const char *path)
     want(pool.close() == CM_EBUSY, "the other pool does not know its file");
 }
 
+/* Errors that the system has, too, are equal to its own. */
+static void conditions(const char *path)
+{
+    const std::string none = std::string(path) + ".none";
+    std::error_code e;
+    const cachemax::cache missing(none.c_str(), CM_OPTIONS_INIT, e);
+    want(e == CM_ENOENT && e == std::errc::no_such_file_or_directory, "no pool is no ENOENT");
+    const cachemax::cache pool(path, CM_OPTIONS_INIT, e);
+    want(!e && e != std::errc::no_such_file_or_directory, "an open pool is an error");
+    const cachemax::cache again(path, CM_OPTIONS_INIT, e);
+    want(e == CM_EOWNED && e == std::errc::device_or_resource_busy, "CM_EOWNED is no EBUSY");
+    want(make_error_code(CM_EBUSY) == std::errc::device_or_resource_busy, "nor is CM_EBUSY");
+    want(make_error_code(CM_ENOMEM) == std::errc::not_enough_memory, "CM_ENOMEM is no ENOMEM");
+    want(make_error_code(CM_EACCES) == std::errc::permission_denied, "CM_EACCES is no EACCES");
+    e = make_error_code(CM_EBRACKET);
+    want(e == CM_EBRACKET && e.default_error_condition().category() == cachemax::category(),
+         "an error of the library alone is one of the system");
+}
+
 int main(int, char **argv)
 {
+    conditions(argv[1]);
     after_errors(argv[1]);
     close_in_callback(argv[1]);
     files_last(argv[1]);
