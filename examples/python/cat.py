@@ -9,7 +9,7 @@ file is read without it, and standard error says why. The last line there says h
 from the pool. Read next: README.md.
 """
 import contextlib
-import shutil
+import os
 import sys
 
 PIECE = 1 << 20
@@ -19,25 +19,48 @@ def say(text):
     print("cat.py: %s" % text, file=sys.stderr)
 
 
+def pieces(name, file, stack):
+    """All of it from `file`, or without the cache, from where that ends with an error."""
+    at, cached = 0, file is not None
+    while True:
+        try:
+            if file is None:
+                file = stack.enter_context(open(name, "rb"))
+                if at:
+                    file.seek(at)
+            piece = file.read(PIECE)
+        except OSError as e:
+            say(e)
+            if not cached:
+                sys.exit(1)
+            file, cached = None, False
+            continue
+        if not piece:
+            return
+        at += len(piece)
+        yield piece
+
+
 def main():
     if len(sys.argv) != 3:
         say("usage: cat.py FILE POOL")
         return 2
     with contextlib.ExitStack() as stack:
-        cache, out = None, sys.stdout.buffer
+        cache, file, out = None, None, sys.stdout.buffer
         try:
             import cachemax  # fails if it is not installed
             cache = stack.enter_context(cachemax.open(sys.argv[2], create_size=64 << 20))
             file = stack.enter_context(cache.file(sys.argv[1]))
         except (OSError, ImportError) as e:
             say(e)
-            try:
-                file = stack.enter_context(open(sys.argv[1], "rb"))
-            except OSError as missing:
-                say(missing)
-                return 1
-        shutil.copyfileobj(file, out, PIECE)
-        out.flush()
+        try:
+            for piece in pieces(sys.argv[1], file, stack):
+                out.write(piece)
+            out.flush()
+        except OSError as e:  # also of a reader that leaves, as `head` does
+            say("standard output: %s" % e.strerror)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # for what Python still has
+            return 1
         if cache:
             say("%d blocks from the pool" % cache.stats()["hit_blocks"])
     return 0

@@ -130,6 +130,40 @@ fi
 cat_says "cat.py: without a pool" "$work/none/pool" \
   "'$work/none/pool': a pool of $((64 << 20)) bytes cannot be made: no such file or directory \
 (CM_ENOENT)"
+head -c 3000001 /dev/zero >"$work/zeros"
+says_of_output() { # NAME TEXT COMMAND...: the output fails; the last line on stderr is TEXT
+  name=$1 text=$2
+  shift 2
+  "$@" "$run" "$top/examples/python/cat.py" "$work/zeros" "$work/pool" 2>"$work/err"
+  if [ $? = 1 ] && [ "$(cat "$work/err")" = "cat.py: standard output: $text" ]; then
+    ok "$name"
+  else
+    fail "$name" "$(tail -n 1 "$work/err")"
+  fi
+}
+reader_leaves() {
+  mkfifo "$work/pipe" && { head -c 10 <"$work/pipe" >/dev/null & } && "$@" >"$work/pipe"
+}
+says_of_output "cat.py: its reader leaves" "Broken pipe" reader_leaves
+if [ -e /dev/full ]; then
+  full() { "$@" >/dev/full; }
+  says_of_output "cat.py: a full disk" "No space left on device" full
+fi
+# The second read fails: the rest comes from the file.
+trouble='import cachemax, runpy, sys
+sys.argv[:] = sys.argv[1:]
+read, calls = cachemax.File.read, []
+def failing(file, size):
+    calls.append(size)
+    return cachemax._check(-3 if len(calls) == 2 else 0, "pool") or read(file, size)
+cachemax.File.read = failing
+runpy.run_path(sys.argv[0], run_name="__main__")'
+if "$run" -c "$trouble" "$top/examples/python/cat.py" "$work/file" "$work/pool" >"$work/out" \
+  2>"$work/err" && cmp -s "$work/file" "$work/out" && grep -q '(CM_EIO)$' "$work/err"; then
+  ok "cat.py: trouble with the cache in the middle"
+else
+  fail "cat.py: trouble with the cache in the middle" "$(tail -n 1 "$work/err")"
+fi
 
 # ---- Calls, fsspec ------------------------------------------------------------------------------
 
