@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """file-test.py DIR - more of cachemax.File. python-test.sh runs it."""
+import copy
 import errno
+import pickle
 import random
 
 import cachemax
@@ -78,5 +80,25 @@ def positions_as_of_a_file_of_the_system():
             file.seek(-5, 2)
             assert file.read(10) == (content if file is not known else read.content)[-5:]
         raises(cachemax.Error, lambda: unknown.pread((1 << 63) - 4, 10), "CM_ERANGE")
+
+
+@check
+def copies_are_refused():
+    """The death of a copy would close the handle of the original, and end its bracket."""
+    path, content = new_file(3 * BLOCK)
+    with new_pool() as cache:
+        file = cache.object("copied", lambda at, n: content[at:at + n], size=len(content))
+        with file.bracket(0, 5) as bracket, cache.file(path) as other:
+            for thing in cache, file, other, bracket, file.sync_bracket():
+                calls = [copy.copy, copy.deepcopy] + [
+                    lambda thing, p=p: pickle.dumps(thing, p)
+                    for p in range(pickle.HIGHEST_PROTOCOL + 1)]
+                for call in calls:
+                    e = raises(TypeError, lambda: call(thing))
+                    assert str(e).startswith("a %s cannot be copied or pickled: it is " %
+                                             type(thing).__name__), e
+            assert file.info()["brackets"] == 1 and other.read() == content
+        assert file.info()["brackets"] == 0 and file.read() == content and not cache.closed
+
 
 end()

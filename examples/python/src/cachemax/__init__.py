@@ -33,7 +33,7 @@ import time
 import weakref
 
 from ._binding import ffi, lib
-from ._bracket import Bracket, Sync
+from ._bracket import Bracket, Sync, no_copy
 from ._error import AccessError, Error, ExistsError, NotFoundError  # noqa: F401: for users
 from ._error import check as _check
 from ._origin import SIZE_UNKNOWN, _id_of_key, _name, _Object, _Path
@@ -260,6 +260,7 @@ def open(pool, create_size=None, *, policy="auto", readonly=False, fill_rate_lim
 
 class Cache:
     """An open pool: see open(). Threads may share it."""
+    __reduce_ex__, _instead = no_copy, "it is an open pool; give the path of the pool instead"
 
     def __init__(self, path, create_size, options, log, key_file=None, encrypt=False):
         self._pool = pool = _Pool(os.fsdecode(path), log)
@@ -401,6 +402,7 @@ class File(io.RawIOBase):
 
     pread() is for threads that share it; read() and seek() move one position for all."""
     _ended, _abandoned, _position = True, False, 0  # until it is open
+    __reduce_ex__, _instead = no_copy, "it is an open file; open the origin again instead"
     # What was presented last, what reads the origin as of then, and the number of the version that
     # this is, or None if the library has another one. All are set in one step.
     _presented = None

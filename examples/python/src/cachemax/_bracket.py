@@ -11,6 +11,11 @@ from ._origin import SIZE_UNKNOWN, _Path, _validator
 _logger = logging.getLogger("cachemax")
 
 
+def no_copy(self, protocol):
+    """In place of __reduce_ex__: a copy would have the same handle, and close it when it dies."""
+    raise TypeError("a %s cannot be copied or pickled: %s" % (type(self).__name__, self._instead))
+
+
 class Bracket:
     """See File.bracket(). With sole_writer what is cached beside the write stays, also for the next
     open: a file of the system is identified again at the end of the bracket, and, because its times
@@ -18,7 +23,8 @@ class Bracket:
     close may wait for that, up to half a second. After a kill before it the file is cold.) For an
     object call changed() with its new proof in the bracket, after the write. Without sole_writer a
     new version of the file begins when it is identified next."""
-    _after = ffi.NULL
+    _after, __reduce_ex__ = ffi.NULL, no_copy
+    _instead = "it is around one write of one File"
 
     def __init__(self, file, begin, *range_):
         self._file, self._begin, self._range = file, begin, range_
@@ -71,6 +77,7 @@ class Bracket:
 
 class Sync:
     """See File.sync_bracket()."""
+    __reduce_ex__, _instead = no_copy, "it is around one sync of one File"
 
     def __init__(self, file):
         self._file, self._open, self._entered = file, ffi.new("cm_sync *"), False
