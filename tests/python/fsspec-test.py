@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """fsspec-test.py DIR - cachemax.filesystem, under fsspec and pandas. python-test.sh runs it."""
+import copy
 import datetime
 import hashlib
 import io
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -838,5 +840,44 @@ def fsspec_forgotten_is_said_of_what_was_forgotten():
         for fails, text in (False, "what is cached of it is forgotten"), (True, "could not be"):
             said = said_by(fails)
             assert len(said) == 1 and text in said[0] and "asked" in said[0], said
+
+
+@check
+def fsspec_open_files_can_be_pickled():
+    """They are opened again, also by another process, which may not have the pool."""
+    needs_fsspec()
+    path, local = new_file(300000)
+    program = ("import pickle, sys; file = pickle.load(sys.stdin.buffer); "
+               "sys.stdout.buffer.write(file.read())")
+    with Server() as server:
+        server.files["/data"] = random.randbytes(300000), '"1"'
+        url = server.url + "/data"
+        for target, name, content in (("http", url, server.files["/data"][0]),
+                                      ("file", path, local)):
+            fs = fsspec.filesystem("cachemax", pool=DIR + "/pickled", create_size=16 << 20,
+                                   target_protocol=target, skip_instance_cache=True)
+            with fs.open(name, block_size=8192) as file:
+                assert (file.path, file.fs, file.mode) == (name, fs, "rb")
+                assert file.full_name == "cachemax://" + name
+                assert fs.cat(file.full_name) == content
+                file.seek(1000)
+                for again in pickle.loads(pickle.dumps(file)), copy.copy(file):
+                    assert again.read(5) == content[1000:1005] and again.least == 8192
+                    again.close()
+                    raises(ValueError, lambda: pickle.dumps(again))
+                assert file.tell() == 1000 and file.read() == content[1000:]
+                file.seek(5)
+                there = subprocess.run([sys.executable, "-c", program], input=pickle.dumps(file),
+                                       capture_output=True, timeout=100)
+                assert there.stdout == content[5:], there.stderr
+
+
+@check
+def fsspec_an_open_pool_cannot_be_pickled():
+    needs_fsspec()
+    with new_pool() as cache:
+        e = raises(TypeError, lambda: pickle.dumps(over_http(cache)))
+        assert "a Cache cannot be" in str(e) and "give the path of the pool" in str(e), e
+
 
 end()

@@ -398,12 +398,31 @@ class _RemoteFile(cachemax.File):
 
 
 class _Buffered(io.BufferedReader):
-    """With what methods of fsspec want of a file."""
+def _reopen(fs, path, block_size, position):
+    file = fs.open(path, "rb", block_size=block_size)
+    if position:
+        file.seek(position)
+    return file
+
+
+    """With what methods of fsspec, and its users, want of a file."""
     mode = "rb"
 
-    def __init__(self, raw, buffer_size):
+    def __init__(self, fs, path, raw, buffer_size):
         super().__init__(raw, buffer_size)
-        self.least = buffer_size
+        self.fs, self.path, self.least = fs, path, buffer_size
+
+    @property
+    def full_name(self):
+        return self.fs.unstrip_protocol(self.path)
+
+    def __reduce__(self):
+        """As fsspec's own files: it is opened again, perhaps in another process, and is what the
+        target has then. The position is the same."""
+        return _reopen, (self.fs, self.path, self.least, self.tell())
+
+    def __reduce_ex__(self, protocol):  # io's own refuses
+        return self.__reduce__()
 
     def read1(self, size=-1):
         """io's own asks the raw file for `size` bytes alone if its buffer is empty. A reader of
@@ -418,12 +437,13 @@ class _Buffered(io.BufferedReader):
 
 
 class CachemaxFileSystem(fsspec.AbstractFileSystem):
-    """`pool`: a path, or an open cachemax.Cache. `create_size`: bytes of a pool that is made if it
-    does not exist. `key_file`: the file with the key of a sealed pool. The target: that of the URL
-    (cachemax://https://host/file, or cachemax::https://host/file), or `fs`, or `target_protocol`;
-    and `target_options`. `proof`: a function of your own in place of proof_of, for a target that
-    says too little or never changes. `identity`: a name for those options of the target that are
-    objects, as credentials. `url_options`: what fsspec found of the target in the URL.
+    """`pool`: a path, or an open cachemax.Cache (then the file system cannot be pickled).
+    `create_size`: bytes of a pool that is made if it does not exist. `key_file`: the file with the
+    key of a sealed pool. The target: that of the URL (cachemax://https://host/file, or
+    cachemax::https://host/file), or `fs`, or `target_protocol`; and `target_options`. `proof`: a
+    function of your own in place of proof_of, for a target that says too little or never changes.
+    `identity`: a name for those options of the target that are objects, as credentials.
+    `url_options`: what fsspec found of the target in the URL.
     """
     protocol = "cachemax"
     root_marker = ""
@@ -517,7 +537,7 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
         """None: it must be read without the cache."""
         if self.cache is not None and HOW.issuperset(options):
             try:
-                return _Buffered(self._attach(path), block_size or BUFFER)
+                return _Buffered(self, path, self._attach(path), block_size or BUFFER)
             except _Unproven as e:
                 _logger.info("%s: it is read without the cache", e)
             except (cachemax.Error, ValueError) as e:
