@@ -6,7 +6,7 @@ import pickle
 import random
 
 import cachemax
-from checks import BLOCK, check, end, new_file, new_pool, raises
+from checks import BLOCK, Skip, check, end, new_file, new_pool, raises
 
 MIB = 1 << 20
 
@@ -99,6 +99,44 @@ def copies_are_refused():
                                              type(thing).__name__), e
             assert file.info()["brackets"] == 1 and other.read() == content
         assert file.info()["brackets"] == 0 and file.read() == content and not cache.closed
+
+
+class Number:
+    def __index__(self):
+        return 5
+
+
+@check
+def numbers_as_keys():
+    def ids(*keys):
+        return [(id.hi, id.lo) for id in map(cachemax._id_of_key, keys)]
+    five, other, name = ids(5, 1 << 64 | 5, b"5")
+    assert five == (0, 5) and other == (1, 5) and name not in (five, other)
+    assert ids(Number(), True, "5", bytearray(b"5"), memoryview(b"5")) == [
+        five, (0, 1), name, name, name]
+    for wrong in 5.0, None, ["5"], object():
+        assert repr(wrong) in str(raises(TypeError, lambda: cachemax._id_of_key(wrong)))
+    for wrong in 0, -1, 1 << 128:
+        raises(ValueError, lambda: cachemax._id_of_key(wrong))
+
+
+@check
+def numbers_of_numpy():
+    """They show their memory as bytes do, and their sums may overflow or be floats."""
+    try:
+        import numpy
+    except ImportError as e:
+        raise Skip(e)
+    path, content = new_file(300)
+    five = cachemax._id_of_key(5)
+    for kind in numpy.int8, numpy.uint8, numpy.int64, numpy.uint64:
+        id = cachemax._id_of_key(kind(5))
+        assert (id.hi, id.lo) == (five.hi, five.lo), kind
+        with new_pool() as cache, cache.file(path) as file:
+            assert file.pread(kind(100), kind(120)) == content[100:220], kind
+            assert file.seek(kind(120)) == 120 and file.read(kind(9)) == content[120:129], kind
+    for wrong in numpy.float64(5), numpy.array([5, 6]):
+        raises(TypeError, lambda: cachemax._id_of_key(wrong))
 
 
 end()

@@ -880,4 +880,19 @@ def fsspec_an_open_pool_cannot_be_pickled():
         assert "a Cache cannot be" in str(e) and "give the path of the pool" in str(e), e
 
 
+@check
+def fsspec_ranges_of_numpy():
+    needs_fsspec()
+    try:
+        import numpy
+    except ImportError as e:
+        raise Skip(e)
+    path, content = new_file(300)
+    with new_pool() as cache:
+        fs = fsspec.filesystem("cachemax", pool=cache, target_protocol="file",
+                               skip_instance_cache=True)
+        for kind in numpy.int8, numpy.uint8, numpy.uint64:
+            assert fs.cat_ranges([path], [kind(100)], [kind(120)]) == [content[100:120]], kind
+
+
 end()

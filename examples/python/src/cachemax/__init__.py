@@ -777,6 +777,7 @@ class File(io.RawIOBase):
 
     def pread(self, offset, length):
         """Bytes from `offset` on, fewer than `length` only at the end. Moves no position."""
+        offset, length = operator.index(offset), operator.index(length)
         if length < 0 or offset < 0:
             raise ValueError("a negative length" if length < 0 else "a negative offset")
         if offset > LAST:

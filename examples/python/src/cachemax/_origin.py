@@ -2,6 +2,7 @@
 """What is read through the cache: files of the system, and anything else that a function reads.
 Which one it is, and what proves that it has not changed."""
 import hashlib
+import operator
 import os
 
 from ._binding import ffi, lib
@@ -22,8 +23,12 @@ def _name(text, what):
 def _id_of_key(key):
     if isinstance(key, str):
         key = key.encode()
-    if not isinstance(key, int):
+    if isinstance(key, (bytes, bytearray, memoryview)):
         key = int.from_bytes(hashlib.blake2b(key, digest_size=16).digest(), "big") or 1
+    try:  # also a number of numpy, which shows its memory, too: that is no name
+        key = operator.index(key)
+    except TypeError:
+        raise TypeError("key %r: it must be a str, bytes or an int" % (key,)) from None
     if not 0 < key < 1 << 128:
         raise ValueError("a number as key must be from 1 to 2**128 - 1")
     return ffi.new("cm_file_id *", (key >> 64, key & ((1 << 64) - 1)))

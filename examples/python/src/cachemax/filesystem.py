@@ -28,6 +28,7 @@ import errno
 import functools
 import io
 import logging
+import operator
 import os
 import threading
 import time
@@ -397,7 +398,6 @@ class _RemoteFile(cachemax.File):
         _logger.warning("%r: %s; what is cached of it %s", self._source.where, why, what)
 
 
-class _Buffered(io.BufferedReader):
 def _reopen(fs, path, block_size, position):
     file = fs.open(path, "rb", block_size=block_size)
     if position:
@@ -405,6 +405,7 @@ def _reopen(fs, path, block_size, position):
     return file
 
 
+class _Buffered(io.BufferedReader):
     """With what methods of fsspec, and its users, want of a file."""
     mode = "rb"
 
@@ -603,6 +604,7 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
         return out
 
     def _range(self, file, path, start, end, options):
+        start, end = (value if value is None else operator.index(value) for value in (start, end))
         if file is not None:
             size = file.size
             first = max(0, size + start) if (start or 0) < 0 else start or 0
