@@ -15,6 +15,7 @@
 
 #include "client_stream.h"
 #include "os.h"
+#include "platform/posix_above.h"
 
 const char *client_stream_fault(const char *where)
 {
@@ -42,7 +43,7 @@ bool client_stream_open(struct client_stream *s, const char *where, uint64_t tim
     if (strlen(where) >= sizeof(a.sun_path))
         return false;
     strcpy(a.sun_path, where);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = posix_above_standard(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (fd < 0)
         return false;
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
@@ -80,8 +81,8 @@ bool client_stream_send(struct client_stream *s, const struct piece p[2])
     return true;
 }
 
-/* The descriptors that came along with a message. Less than both, if this process has no room for
- * more, are of no use. */
+/* The descriptors that came along with a message: the ring's memory and its bell. Less than both,
+ * if this process has no room for more, are of no use. */
 static void take_along(struct msghdr *m, struct ring_pass *pass)
 {
     const struct cmsghdr *c = CMSG_FIRSTHDR(m);
@@ -89,6 +90,8 @@ static void take_along(struct msghdr *m, struct ring_pass *pass)
     if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
         return;
     memcpy(pass->fd, CMSG_DATA(c), c->cmsg_len - CMSG_LEN(0));
+    for (unsigned i = 0; i < 2; i++)
+        pass->fd[i] = posix_above_standard(pass->fd[i]);
     if (c->cmsg_len != CMSG_LEN(sizeof(pass->fd)))
         ring_pass_end(pass);
 }

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "outside_file.h"
+#include "platform/posix_above.h"
 
 /* The file; -1: it is not there, or cannot be used. */
 static int open_list(const char *where, bool make)
@@ -27,7 +28,7 @@ static int open_list(const char *where, bool make)
     if (make)
         (void)outside_file_beside(path, &fd);
     else
-        fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        fd = posix_above_standard(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     return fd;
 }
 

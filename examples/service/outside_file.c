@@ -24,6 +24,7 @@
 
 #include "os.h"
 
+#include "platform/posix_above.h"
 #define LOCK_NS UINT64_C(1000000000)
 
 /* A file that root makes belongs to who owns the directory: the service may be that user. */
@@ -57,12 +58,13 @@ static const char *use_fault(int fd)
 
 static int open_beside(const char *path)
 {
-    return open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    return posix_above_standard(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
 }
 
 const char *outside_file_beside(const char *path, int *fd)
 {
-    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    *fd =
+        posix_above_standard(open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (*fd >= 0)
         give_to_owner(*fd, path);
     else if (errno == EEXIST)

@@ -38,6 +38,7 @@
 #include <unistd.h>
 
 #include "platform/posix.h"
+#include "platform/posix_above.h"
 #include "platform/posix_calls.h"
 
 #define PROBE_BYTES 4096u /* size of a mapping that tests whether such a mapping works */
@@ -188,24 +189,11 @@ uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
 
 /* ---- The pool file: opening ---------------------------------------------------------------- */
 
-/* In a program that was started without its standard descriptors, the next ones have their numbers.
- * Then what it prints would go to the pool. */
-static int above_standard(int fd)
-{
-    int other = fd;
-
-    if (fd <= STDERR_FILENO) {
-        other = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        (void)close(fd);
-    }
-    return other;
-}
-
 int cm_posix_file_take(struct cm_plat_file *f, int fd)
 {
     int rc;
 
-    fd = above_standard(fd);
+    fd = posix_above_standard(fd);
     rc = fd < 0 ? CM_ENOMEM : cm_posix_fork_list(fd);
     if (rc == 0) {
         *f = (struct cm_plat_file){ .handle = fd,

@@ -377,7 +377,7 @@ FILES = [
        'lease < 0 ?'),
     _m('standard descriptors', 'a pool is none of the standard descriptors',
        'unit platform no_standard_descriptor',
-       'platform/posix_file.c', 'if (fd <= STDERR_FILENO) {', 'if (fd < 0) {'),
+       'platform/posix_above.h', 'fd <= STDERR_FILENO', 'fd < 0'),
     _m('numbers of a layer', 'a layer of an overlay numbers its files',
        'unit volume overlay_layers',
        'platform/posix_identity.c', 'get_handle(fd, &u) && layer_numbers_files(&u) ? 0 : CM_ECLONE',

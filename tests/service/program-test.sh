@@ -609,6 +609,12 @@ through=$build/examples/service/through
 check 'a socket that is none' sh -c "'$through' origin '$work/pool' 2>&1 >out |
   grep -qx 'no cache: $work/pool: it is no socket'"
 check 'the file was read' cmp -s origin out
+# What the client opens has no number of a standard descriptor: what a program prints would go to
+# the table of the outside writes, or to the service.
+seq 10000 11000 >text
+touch -d '1 hour ago' text
+"$through" text "$work/socket" <&- >&- 2>&-
+check 'a client without its standard descriptors' sh -c "! grep -aq '^10[0-9][0-9][0-9]$' socket.writes"
 check 'and nothing is left' test ! -e pool.writes
 check 'a file that is not there' test "$("$through" none "$work/socket" 2>&1)" = \
   'none: No such file or directory'
