@@ -505,7 +505,7 @@ native_suites() { # DIR
   need prometheus || :
   waits tool-dash python3 "$here/tool/dash-test.py" "$b"
   storm="$b/tests/service/storm" service="$b/examples/service/cachemax-service"
-  waits service/hostile "$b/tests/service/hostile" "$service"
+  waits service/hostile "$b/tests/service/hostile" "$b/tests/service/loud_service"
   waits winfsp bash "$here/winfsp/winfsp-test.sh" "$b"
   waits filter/storm "$b/tests/filter/storm" "$service" --operations 100000 --troubles 10
   waits service/parts "$b/tests/service/parts" "$service"

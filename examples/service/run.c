@@ -137,7 +137,7 @@ static int serve(const struct run *r, cm_cache *cache)
                         .clients_max = c->clients,
                         .message_ms = SERVER_MESSAGE_MS,
                         .wait_ms = SERVER_WAIT_MS,
-                        .refused_ms = SERVER_REFUSED_MS,
+                        .lines_ms = SERVER_LINES_MS,
                         .log = r->log };
     struct outside_file outside;
     char why[256];

@@ -70,24 +70,38 @@ static const char *let_in(struct server *s, struct connection *c)
     return why;
 }
 
-/* Who is refused may come again at once, for hours. */
-static void log_refusal(struct server *s, const struct connection *c, const char *why)
+/* Who is refused, or was ended, may come again at once, for hours. What its line ends with; NULL:
+ * it is not in the log. `last`: what the last line says. */
+static const char *end_of_line(struct server *s, struct server_lines *l, const char *last)
 {
     const uint64_t now = os_now_ns();
     unsigned n;
 
     os_lock(&s->lock);
-    if (now - s->refused_since >= s->refused_ms * UINT64_C(1000000)) {
-        s->refused_since = now;
-        s->refused = 0;
-    }
-    n = ++s->refused;
+    if (now - l->since >= s->lines_ms * UINT64_C(1000000))
+        *l = (struct server_lines){ .since = now };
+    n = ++l->count;
     os_unlock(&s->lock);
-    const char *more = n < SERVER_REFUSED_LINES
-                           ? ""
-                           : "; more that are refused within ten seconds are not in the log";
-    if (n <= SERVER_REFUSED_LINES)
-        server_log(s, LOG_WARN, "%s %u was refused: %s%s", c->kind, c->client, why, more);
+    return n < SERVER_LINES ? "" : n == SERVER_LINES ? last : NULL;
+}
+
+void server_log_refused(struct server *s, const char *kind, uint32_t client, const char *why)
+{
+    const char *const more = end_of_line(
+        s, &s->refused, "; more that are refused within ten seconds are not in the log");
+
+    if (more)
+        server_log(s, LOG_WARN, "%s %u was refused: %s%s", kind, client, why, more);
+}
+
+static void log_ended(struct server *s, const struct connection *c)
+{
+    const char *const more = end_of_line(
+        s, &s->ended_lines, "; more that are ended within ten seconds are not in the log");
+
+    if (more)
+        server_log(s, LOG_WARN, "connection %llu of %s %u was ended: %s%s",
+                   (unsigned long long)c->number, c->kind, c->client, c->why, more);
 }
 
 bool server_enter(struct server *s, struct connection *c)
@@ -106,7 +120,7 @@ bool server_enter(struct server *s, struct connection *c)
     if (c->session)
         session_end(c->session, false);
     os_mutex_end(&c->lock);
-    log_refusal(s, c, why);
+    server_log_refused(s, c->kind, c->client, why);
     return false;
 }
 
@@ -128,8 +142,7 @@ void server_leave(struct connection *c)
 
     take_out(s, c); /* nobody shuts it any more */
     if (c->why)
-        server_log(s, LOG_WARN, "connection %llu of %s %u was ended: %s",
-                   (unsigned long long)c->number, c->kind, c->client, c->why);
+        log_ended(s, c);
     os_lock(&s->lock);
     early = s->leaving < s->clients_max; /* else it keeps its place: their number is bounded */
     if (early) {
@@ -174,8 +187,8 @@ void server_begin(struct server *s)
     const unsigned wanted = half < 1 ? 1 : half > RING_SERVERS_MAX ? RING_SERVERS_MAX : half;
 
     s->connections = NULL;
-    s->clients = s->leaving = s->refused = 0;
-    s->refused_since = 0;
+    s->clients = s->leaving = 0;
+    s->refused = s->ended_lines = (struct server_lines){ .count = 0 };
     s->last = 0;
     s->stopping = false;
     os_mutex_begin(&s->lock);

@@ -15,14 +15,21 @@ enum log_weight { LOG_TROUBLE = 3, LOG_WARN = 4, LOG_NOTE = 6 };
 #define SERVER_MESSAGE_MS 30000u /* for a message, from its first byte to its last one */
 #define SERVER_WAIT_MS 10000u    /* to take its replies */
 
-/* Lines of refusals in the log: so many in such a time. The last of them says it. */
-#define SERVER_REFUSED_LINES 20u
-#define SERVER_REFUSED_MS 10000u
+/* Lines in the log of clients that were refused, and of those that were ended: so many of each in
+ * such a time. The last of them says it. A test of the service wants all lines. */
+#define SERVER_LINES 20u
+#ifndef SERVER_LINES_MS
+#define SERVER_LINES_MS 10000u
+#endif
 
 #define RING_SERVERS_MAX 8u
 
 struct connection;
 struct folders;
+struct server_lines {
+    uint64_t since; /* now: when their count began */
+    unsigned count;
+};
 struct server {
     struct service service;
     const char *pool;              /* its path */
@@ -30,15 +37,14 @@ struct server {
     unsigned clients_max;
     uint32_t message_ms; /* SERVER_MESSAGE_MS */
     uint32_t wait_ms;    /* SERVER_WAIT_MS: calls of a stream wait so long */
-    uint32_t refused_ms; /* SERVER_REFUSED_MS */
+    uint32_t lines_ms;   /* SERVER_LINES_MS */
     void (*log)(enum log_weight w, const char *text); /* from any thread */
     os_mutex lock;
     os_cond ended;
     struct connection *connections;
     unsigned clients;
-    unsigned leaving;       /* their places are free, and their brackets are not settled yet */
-    uint64_t refused_since; /* now: when the log began to count refusals */
-    unsigned refused;
+    unsigned leaving; /* their places are free, and their brackets are not settled yet */
+    struct server_lines refused, ended_lines;
     uint64_t last; /* number of a connection */
     bool stopping;
     struct ring_server ring[RING_SERVERS_MAX];
@@ -71,6 +77,8 @@ void server_end(struct server *s);
 void server_log(struct server *s, enum log_weight w, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* A client of this kind and process was refused. */
+void server_log_refused(struct server *s, const char *kind, uint32_t client, const char *why);
 /* A client is there. False: it was refused, and the log says why. */
 bool server_enter(struct server *s, struct connection *c);
 /* As session_handle(). A negative result has ended the connection. */

@@ -157,11 +157,12 @@ static void take(struct listener *l, int fd)
     struct ucred peer = { .uid = (uid_t)-1 };
     socklen_t n = sizeof(peer);
     struct socket_stream *s;
+    char why[64];
 
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) != 0 ||
         (peer.uid != geteuid() && peer.uid != 0)) {
-        server_log(l->server, LOG_WARN, "process %d was refused: its user %u is not the service's",
-                   (int)peer.pid, (unsigned)peer.uid);
+        snprintf(why, sizeof(why), "its user %u is not the service's", (unsigned)peer.uid);
+        server_log_refused(l->server, "process", (uint32_t)peer.pid, why);
         close(fd);
         return;
     }

@@ -230,8 +230,7 @@ void stream_take(struct server *s, struct stream *stream)
     struct stream_client *c = new_client(stream);
 
     if (!c) {
-        server_log(s, LOG_WARN, "process %u was refused: there is no memory for it",
-                   stream->client);
+        server_log_refused(s, "process", stream->client, "there is no memory for it");
         stream->calls->free(stream);
         return;
     }

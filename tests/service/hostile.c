@@ -2,7 +2,7 @@
  *
  * hostile.c - clients that send what they may not send, against a real service.
  *
- *   hostile SERVICE
+ *   hostile SERVICE: loud_service, whose log has a line for each client that was ended
  *
  * Each case checks three things: the connection ends; the log says which process it was, and why; a
  * good client hits all the while, with the right bytes, and a new one can connect (cases.h). Most

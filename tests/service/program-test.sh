@@ -458,7 +458,7 @@ END
 fi
 if command -v python3 >/dev/null; then
   mkdir asked
-  python3 -B "$top/tests/service/program.py" "$build/examples/service/cachemax-service" \
+  python3 -B "$top/tests/service/program.py" "$build/tests/service/loud_service" \
     "$build/src/tool/cachemax" "$work/asked" >said
   check 'the checks in Python ended' test $? = 0
   cat said

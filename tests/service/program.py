@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """program.py SERVICE TOOL DIRECTORY - what program-test.sh wants to know of cachemax-service that a
-shell cannot ask: readers of its log that go or stop, clients that do nothing, too many of them.
+shell cannot ask: readers of its log that go or stop, a log that has an end or is none, clients that
+do nothing, too many of them. SERVICE has a line in its log for each client that it has ended
+(loud_service).
 
 Prints "ok NAME" or "FAIL NAME: why" for every check. Works in DIRECTORY, which is empty.
 """

@@ -47,7 +47,7 @@ static void server_up(uint32_t message_ms, uint32_t wait_ms)
                               .clients_max = 64,
                               .message_ms = message_ms,
                               .wait_ms = wait_ms,
-                              .refused_ms = SERVER_REFUSED_MS,
+                              .lines_ms = SERVER_LINES_MS,
                               .log = log_line };
     snprintf(path, sizeof(path), "%s/pool", place_dir);
     if (cm_open(path, NULL, &cache) != 0)

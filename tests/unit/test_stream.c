@@ -10,6 +10,14 @@ static struct server server;
 static _Atomic unsigned receives;
 static _Atomic bool has_ended, is_freed;
 
+/* What no message begins with. */
+static int64_t receive_nonsense(struct stream *s, void *to, size_t n)
+{
+    (void)s;
+    memset(to, 'x', n);
+    return (int64_t)n;
+}
+
 /* Nothing comes. The client's process ends after a while; a child has inherited the connection, so
  * the stream does not. */
 static int64_t receive_nothing(struct stream *s, void *to, size_t n)
@@ -105,20 +113,60 @@ static void test_many_refused(void)
 {
     struct pool p;
     CALL(begin(&p, 0, count_lines));
-    server.refused_ms = UINT32_MAX;
+    server.lines_ms = UINT32_MAX;
     lines = of_left_out = 0;
     stream_take(&server, &stream);
     CHECK_EQ(lines, 1);
     CHECK(strstr(last_line, "was refused: there are too many clients") != NULL);
     for (unsigned i = 0; i < 1000; i++)
         stream_take(&server, &stream);
-    CHECK_EQ(lines, SERVER_REFUSED_LINES);
+    CHECK_EQ(lines, SERVER_LINES);
     CHECK_EQ(of_left_out, 1);
     CHECK(strstr(last_line, "are not in the log") != NULL);
-    server.refused_ms = 0;
+    server.lines_ms = 0;
     for (unsigned i = 0; i < 10; i++)
         stream_take(&server, &stream);
-    CHECK_EQ(lines, SERVER_REFUSED_LINES + 10);
+    CHECK_EQ(lines, SERVER_LINES + 10);
+    CHECK_EQ(of_left_out, 1);
+    end(&p);
+}
+
+/* Takes a client that is ended at once. Returns when its line was written, or left out. */
+static void take_nonsense(void)
+{
+    static const struct stream_calls nonsense = { receive_nonsense, send_nothing, shut, gone,
+                                                  set_free,         false };
+    static struct stream s = { &nonsense, 1234 };
+    is_freed = false;
+    stream_take(&server, &s);
+    while (!is_freed)
+        os_sleep_ms(1);
+}
+
+/* So is it with who is let in, and ended because of what it sends. */
+static void test_many_ended(void)
+{
+    struct pool p;
+    CALL(begin(&p, 1, count_lines));
+    server.lines_ms = UINT32_MAX;
+    has_ended = true;
+    lines = of_left_out = 0;
+    take_nonsense();
+    CHECK_EQ(lines, 1);
+    CHECK(strstr(last_line, "connection 1 of process 1234 was ended: ") != NULL);
+    for (unsigned i = 0; i < 100; i++)
+        take_nonsense();
+    CHECK_EQ(lines, SERVER_LINES);
+    CHECK_EQ(of_left_out, 1);
+    CHECK(strstr(last_line, "are not in the log") != NULL);
+    server.clients_max = 0;
+    stream_take(&server, &stream);
+    CHECK_EQ(lines, SERVER_LINES + 1); /* a refusal has a count of its own */
+    server.lines_ms = 0;
+    server.clients_max = 1;
+    for (unsigned i = 0; i < 10; i++)
+        take_nonsense();
+    CHECK_EQ(lines, SERVER_LINES + 11);
     CHECK_EQ(of_left_out, 1);
     end(&p);
 }
@@ -126,6 +174,7 @@ static void test_many_refused(void)
 static const struct harness_test tests[] = {
     TEST(inherited),
     TEST(many_refused),
+    TEST(many_ended),
 };
 
 int main(int argc, char **argv)
