@@ -199,17 +199,18 @@ int command(int argc, char **argv, const struct run *calls, const char *more_usa
     }
     if (!lie_well(file, r.log))
         return RUN_BAD_USAGE;
-    if (!removes)
-        warn_of_place(r.log);
+    if (removes)
+        return remove_folder(&config, file, argv[3]);
+    if (checks && !could_start(r.log))
+        return RUN_BAD_USAGE;
+    warn_of_place(r.log);
     if (checks) {
-        if (!could_start(r.log) || !run_pool_fits(&config, r.log))
+        if (!run_pool_fits(&config, r.log))
             return RUN_BAD_USAGE;
         warn_of_folders(&r);
         say(stdout, "%s: in order", file);
         return judge(&r, argc - 3, argv + 3);
     }
-    if (removes)
-        return remove_folder(&config, file, argv[3]);
     r.config = &config;
     return run(&r);
 }

@@ -20,11 +20,12 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "os.h"
-
 #include "platform/posix_above.h"
+
 #define LOCK_NS UINT64_C(1000000000)
 
 /* A file that root makes belongs to who owns the directory: the service may be that user. */
@@ -138,6 +139,26 @@ int outside_file_open(struct outside_file *o, const char *where, bool service, c
     return no_directory ? CM_ENOENT : CM_EACCES;
 }
 
+/* Has the volume of a file that is to be made no room for it? NULL: it has, as far as can be seen.
+ * What is kept for root counts if this is root. */
+static const char *room_fault(const char *path)
+{
+    const bool is_root = geteuid() == 0;
+    char dir[PATH_MAX];
+    struct statvfs v;
+    uint64_t room;
+
+    snprintf(dir, sizeof(dir), "%s", path);
+    dir[strrchr(dir, '/') ? strrchr(dir, '/') - dir + 1 : 0] = 0;
+    if (statvfs(dir[0] ? dir : ".", &v) != 0)
+        return NULL;
+    room = (uint64_t)(is_root ? v.f_bfree : v.f_bavail) * v.f_frsize;
+    if (v.f_files > 0 && (is_root ? v.f_ffree : v.f_favail) == 0)
+        return "there is no room for another file on its volume";
+    /* Of a volume without a limit the system says 0 blocks. */
+    return v.f_blocks > 0 && room < sizeof(struct outside) ? "there is no space for it" : NULL;
+}
+
 int outside_file_look(const char *where, char why[256])
 {
     char path[PATH_MAX];
@@ -147,9 +168,9 @@ int outside_file_look(const char *where, char why[256])
     if (snprintf(path, sizeof(path), "%s.writes", where) >= (int)sizeof(path))
         return 0;
     fd = open_beside(path);
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == EACCES))
+    if (fd < 0 && (errno == ENOTDIR || errno == EACCES))
         return 0;
-    wrong = fd < 0 ? strerror(errno) : use_fault(fd);
+    wrong = fd >= 0 ? use_fault(fd) : errno == ENOENT ? room_fault(path) : strerror(errno);
     if (wrong)
         snprintf(why, 256, "%.120s: %s", path, wrong);
     if (fd >= 0)

@@ -19,8 +19,8 @@ struct outside_file {
  * if no client lives, and no other service. Each keeps a shared lock on it as long as it lives. 0,
  * CM_ENOENT (its directory is not there) or CM_EACCES: *why says what is wrong. */
 int outside_file_open(struct outside_file *o, const char *where, bool service, char why[256]);
-/* POSIX: would that call refuse a file that is there? Changes nothing. 0, also if this user may not
- * look; or CM_EACCES, and *why. */
+/* POSIX: would that call refuse a file that is there, or find no room for it? Changes nothing. 0,
+ * also if this user may not look; or CM_EACCES, and *why. */
 int outside_file_look(const char *where, char why[256]);
 void outside_file_close(struct outside_file *o);
 /* Is the file that a service at `where` would open now another one? It was deleted, or the name

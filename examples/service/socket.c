@@ -364,6 +364,13 @@ static bool is_readonly(const char *where)
     return os_is_readonly(dir);
 }
 
+/* A service manager makes a directory below /run when the service begins (RuntimeDirectory= of a
+ * unit). */
+static bool may_come(const char *where)
+{
+    return strncmp(where, "/run/", 5) == 0 || strncmp(where, "/var/run/", 9) == 0;
+}
+
 /* What this user may not look at may be in order for the service's. */
 static int socket_look(const char *where, char why[256])
 {
@@ -374,6 +381,11 @@ static int socket_look(const char *where, char why[256])
 
     if (lstat(where, &st) == 0 && !S_ISSOCK(st.st_mode)) {
         snprintf(why, 256, "%.200s: " NO_SOCKET, where);
+        return -1;
+    }
+    errno = 0;
+    if (os_place_is_missing(where) && errno != EACCES && !may_come(where)) {
+        snprintf(why, 256, "%.120s: there is no such directory; make it first", where);
         return -1;
     }
     if (is_readonly(where)) {

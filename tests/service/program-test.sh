@@ -215,8 +215,13 @@ if python3 hold.py featured true 2>/dev/null; then
 fi
 config nowhere.conf "pool = $work/pool" "socket = $work/no/socket"
 says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" nowhere.conf
-says 'no directory, to check' 0 "$us socket = $work/no/socket: there is no such directory now" \
+says 'no directory, to check' 2 "$us $work/no/socket: there is no such directory; make it first" \
   check-config nowhere.conf
+check 'it is said once' test "$(wc -l <err)" = 1
+# A unit makes its directory when it begins (RuntimeDirectory=).
+config run.conf "pool = $work/pool" 'socket = /run/cachemax-none/socket'
+says 'no directory below /run, to check' 0 \
+  "$us socket = /run/cachemax-none/socket: there is no such directory now" check-config run.conf
 long=$work/$(printf '%0108d' 0)
 config long.conf "pool = $work/pool" "socket = $long"
 says 'a long socket' 2 "$us long.conf:2: socket: the name of a socket is too long" long.conf
@@ -353,6 +358,22 @@ END
     "$us $work/run/socket: its volume is mounted read-only, *" check-config place.conf
   says 'a socket on a volume that is read-only' 1 \
     "$us $work/run/socket.writes: Read-only file system" place.conf
+  service=$there
+  cat >room.sh <<END
+#!/bin/sh
+exec unshare -m sh -c 'mount -t tmpfs -o "\$ROOM" room "$work/run" && exec "$service" "\$@"' sh "\$@"
+END
+  chmod +x room.sh
+  service=$work/room.sh
+  for room in size=16k:'there is no space for it' \
+    nr_inodes=1:'there is no room for another file on its volume'; do
+    export ROOM="${room%%:*}"
+    says "a socket where there is no room, to check: $ROOM" 2 \
+      "$us $work/run/socket.writes: ${room#*:}" check-config place.conf
+    says "a socket where there is no room: $ROOM" 1 "$us $work/run/socket.writes: *" place.conf
+  done
+  export ROOM=size=1m,nr_inodes=10
+  check 'a socket where there is room, to check' "$service" check-config place.conf >out
   service=$there
 fi
 rm -r run
@@ -588,6 +609,12 @@ ends 'the service stores' TERM 0
 check 'what it has read is cached' sh -c "'$tool' files pool | grep -Eq ' (100|99)\.[0-9] '"
 start 'the service is back' good.conf
 reads 'it reads what is cached' ''
+# What the client opens has no number of a standard descriptor: what a program prints would go to
+# the table of the outside writes, or to the service.
+seq 10000 11000 >text
+touch -d '1 hour ago' text
+"$through" text "$work/socket" <&- >&- 2>&-
+check 'a client without its standard descriptors' sh -c "! grep -aq '^10[0-9][0-9][0-9]$' socket.writes"
 if DESTDIR=$work/root meson install -C "$build" --no-rebuild >out 2>&1; then
   pc=$(dirname "$(find "$work/root" -name cachemax_client.pc)")
   so=$(find "$work/root" -name libcachemax_client.so)
@@ -609,12 +636,6 @@ through=$build/examples/service/through
 check 'a socket that is none' sh -c "'$through' origin '$work/pool' 2>&1 >out |
   grep -qx 'no cache: $work/pool: it is no socket'"
 check 'the file was read' cmp -s origin out
-# What the client opens has no number of a standard descriptor: what a program prints would go to
-# the table of the outside writes, or to the service.
-seq 10000 11000 >text
-touch -d '1 hour ago' text
-"$through" text "$work/socket" <&- >&- 2>&-
-check 'a client without its standard descriptors' sh -c "! grep -aq '^10[0-9][0-9][0-9]$' socket.writes"
 check 'and nothing is left' test ! -e pool.writes
 check 'a file that is not there' test "$("$through" none "$work/socket" 2>&1)" = \
   'none: No such file or directory'
