@@ -489,6 +489,8 @@ native_suites() { # DIR
   waits mount-record bash "$here/mount/record-test.sh" "$b"
   waits mount-verify bash "$here/mount/verify-test.sh" "$b"
   waits mount-why bash "$here/mount/why-test.sh" "$b"
+  waits mount-log bash "$here/mount/log-test.sh" "$b"
+  waits mount-log/service bash "$here/mount/log-test.sh" "$b" --service
   waits mount-between bash "$here/mount/between-test.sh" "$b"
   waits mount-zeros bash "$here/mount/zeros-test.sh" "$b"
   waits mount-coherence bash "$here/mount/coherence-test.sh" "$b"

@@ -30,8 +30,10 @@
 
 #include "../service/forbid.h"
 #include "../service/privileges.h"
+#include "../service/say_log.h"
 #include "tool/tool.h"
 
+#define OUR_NAME "cachemax-mount: "
 #define SAY_BYTES (PATH_MAX + 1024)
 #define LOOK_MS 1000
 #define NOFILE_FEW 128
@@ -50,11 +52,25 @@ void say(int level, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
-    (void)tool_printable(shown, line); /* a file's name must not begin another line, say */
-    if (use_syslog)
-        syslog(priority[level > CM_LOG_INFO ? CM_LOG_INFO : level], "%s", shown);
+    if (use_syslog) /* a file's name must not begin another line, say */
+        syslog(priority[level > CM_LOG_INFO ? CM_LOG_INFO : level], "%s",
+               tool_printable(shown, line));
     else
-        fprintf(stderr, "cachemax-mount: %s\n", shown);
+        say_log(OUR_NAME, line, OUR_NAME); /* programs do not wait for whoever reads the log */
+}
+
+/* What libfuse says would go to the standard error by itself. */
+static void log_of_fuse(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+    char text[1024];
+
+    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    text[strcspn(text, "\n")] = '\0';
+    if (text[0])
+        say(level <= FUSE_LOG_ERR       ? CM_LOG_ERROR
+            : level == FUSE_LOG_WARNING ? CM_LOG_WARNING
+                                        : CM_LOG_INFO,
+            "%s", text);
 }
 
 /* ---- Session ------------------------------------------------------------------------------- */
@@ -333,6 +349,7 @@ static void let_go_of_terminal(void)
         dup2(fd, i);
     if (fd > 2)
         close(fd);
+    say_log_end(); /* who reads what it said waits for the end of it */
 }
 
 /* In the parent: the exit status, >= 0. In the child: -1. */
@@ -572,6 +589,8 @@ static int whole_life(int argc, char **argv)
 {
     int pipe_fd = -1, rc;
 
+    say_log_begin();
+    fuse_set_log_func(log_of_fuse);
     rc = options_parse(argc, argv, &mnt.opt);
     if (rc)
         return rc < 0 ? EXIT_OK : rc;

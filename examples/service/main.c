@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +20,10 @@
 #include "forbid.h"
 #include "notify.h"
 #include "privileges.h"
-#include "say.h"
+#include "say_log.h"
+
+#define OUR_NAME "cachemax-service: "
+#define JOURNAL_WARN "<4>" /* LOG_WARN */
 
 static bool with_weights; /* the journal reads "<4>" at the begin of a line as its weight */
 static sigset_t ends;
@@ -40,24 +42,13 @@ static bool logs_to_journal(void)
     return strcmp(own, stream) == 0;
 }
 
-static bool put_line(enum log_weight w, const char *text)
-{
-    return with_weights ? say_at_once("<%d>%s", (int)w, text)
-                        : say_at_once("cachemax-service: %s", text);
-}
-
-/* Lines that nobody took are left out: clients do not wait for whoever reads the log. */
+/* Clients do not wait for whoever reads the log. */
 static void log_line(enum log_weight w, const char *text)
 {
-    static _Atomic unsigned left_out;
-    unsigned n = atomic_exchange(&left_out, 0);
-    char line[100];
+    char weight[8];
 
-    snprintf(line, sizeof(line), "%u lines are missing here: nobody had read those before them", n);
-    if (n == 0 || put_line(LOG_WARN, line))
-        n = 0;
-    n += !put_line(w, text);
-    atomic_fetch_add(&left_out, n);
+    snprintf(weight, sizeof(weight), "<%d>", (int)w);
+    say_log(with_weights ? weight : OUR_NAME, text, with_weights ? JOURNAL_WARN : OUR_NAME);
 }
 
 /* Clients are taken. */

@@ -5,7 +5,6 @@
 #ifndef CACHEMAX_SAY_H
 #define CACHEMAX_SAY_H
 
-#include <stdbool.h>
 #include <stdio.h>
 
 #if defined(__GNUC__)
@@ -18,14 +17,5 @@
  * line end. What a terminal should not get becomes \\x1b and the like; a text of more than 8000
  * bytes is cut. Any thread. */
 void say(FILE *to, const char *format, ...) SAY_PRINTF;
-/* POSIX: the same to the standard error, for the log of a service: it waits for nobody who should
- * read it.
- * False: it did not write the line, because it would have had to wait. To a pipe or a terminal a
- * text of more than 4000 bytes is cut. */
-bool say_at_once(const char *format, ...)
-#if defined(__GNUC__)
-    __attribute__((format(printf, 1, 2)))
-#endif
-    ;
 
 #endif

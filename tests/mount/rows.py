@@ -26,6 +26,7 @@ PARANOID, TIMES, WATCH = 'mount/paranoid.c', 'mount/times.c', 'mount/watch.c'
 CONTROL, STEER, RECORD = 'mount/control.c', 'mount/control_ops.c', 'mount/record.c'
 ZEROS = 'mount/zeros.c'
 GATE, RESIZE = 'mount/gate.c', 'mount/resize.c'
+SAY = 'service/say_log.c'
 QUICK = 'quickstart.sh'
 # The second needs what the mount needs for the difference.
 ROOM = r'^reserved room(: user(\+sys_resource)?)?$'

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_trouble.py - the mutants of the end, of failures and of volumes that do not answer."""
 from rows import (ATTR, CACHE, CREDS, DIRECT, FLUSH, INODE, KEEPER, MAIN, NUMBER, OPEN, PLACE, POOL,
-                  PROOF, READ, THREADS, WRITE, _m)
+                  PROOF, READ, SAY, THREADS, WRITE, _m)
 
 OF_TROUBLE = [
     # The end
@@ -43,6 +43,17 @@ OF_TROUBLE = [
        MAIN,
        '    (void)place_still_ours(PLACE_ALL, &until); /* the last moment at which it was */\n',
        '    (void)until;\n'),
+    # Its standard descriptors
+    _m('waits for its log', 'programs wait for who reads the log', 'log',
+       '^a log that nobody reads$', MAIN, '        say_log(OUR_NAME, line, OUR_NAME);',
+       '        fprintf(stderr, OUR_NAME "%s\\n", line);'),
+    _m('way that waits', 'the second way to the log waits, too', 'log', '^a log that nobody reads$',
+       SAY, 'O_WRONLY | O_NONBLOCK |', 'O_WRONLY |'),
+    _m('lines left out', 'nobody is told that lines are missing', 'log',
+       '^a log that is read again$', SAY, '    atomic_fetch_add(&left_out, n);\n', ''),
+    _m('log in the background', 'a mount in the background holds what it was started with', 'log',
+       '^in the background', MAIN, '    say_log_end();', '    (void)0;'),
+
     _m('two volumes', 'a volume that is not cached for its twin is not named', 'sessions',
        '^two volumes of one identity',
        CACHE, '        say_clone(i);\n', '        (void)say_clone;\n'),

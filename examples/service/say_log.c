@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * say_posix.c - say_at_once() of say.h: lines for a log whose reader may have stopped.
+ * say_log.c - see say_log.h: lines for a log whose reader may have stopped.
  *
  * Owns: a second way to the pipe or terminal that is the standard error, which never waits. The
- * first one may belong to other programs, too, so it stays as it is.
+ * first one may belong to other programs, too, so it stays as it is. And how many lines are
+ * missing.
  *
- * Who: main.c.
+ * Who: main.c; the mount's main.c.
  */
 #include <fcntl.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "os.h"
-#include "say.h"
+#include "say_log.h"
 #include "tool/tool.h"
 
 #define SAY_BYTES 8000
@@ -92,20 +92,37 @@ static bool take_turn(_Atomic bool *busy)
     return true;
 }
 
-bool say_at_once(const char *format, ...)
+static struct way way;
+static _Atomic bool busy;
+
+void say_log_begin(void)
 {
-    static struct way way;
-    static _Atomic bool busy;
-    char text[SAY_BYTES], line[1 + TOOL_PRINTABLE_MAX(SAY_BYTES) + 1];
+    if (!take_turn(&busy))
+        return;
+    look(&way);
+    atomic_store(&busy, false);
+}
+
+void say_log_end(void)
+{
+    if (!take_turn(&busy))
+        return;
+    if (way.known && way.fd >= 0)
+        close(way.fd);
+    way = (struct way){ .known = false };
+    atomic_store(&busy, false);
+}
+
+/* False: it did not write the line, because it would have had to wait. */
+static bool say_at_once(const char *before, const char *text)
+{
+    char both[SAY_BYTES], line[1 + TOOL_PRINTABLE_MAX(SAY_BYTES) + 1];
     bool written;
     size_t n;
-    va_list ap;
 
-    va_start(ap, format);
-    (void)vsnprintf(text, sizeof(text), format, ap);
-    va_end(ap);
+    (void)snprintf(both, sizeof(both), "%s%s", before, text);
     line[0] = '\n';
-    tool_printable(line + 1, text);
+    tool_printable(line + 1, both);
     if (!take_turn(&busy))
         return false;
     look(&way);
@@ -116,4 +133,17 @@ bool say_at_once(const char *format, ...)
     written = write_line(&way, line, n);
     atomic_store(&busy, false);
     return written;
+}
+
+void say_log(const char *before, const char *text, const char *warns)
+{
+    static _Atomic unsigned left_out;
+    unsigned n = atomic_exchange(&left_out, 0);
+    char line[100];
+
+    snprintf(line, sizeof(line), "%u lines are missing here: nobody had read those before them", n);
+    if (n == 0 || say_at_once(warns, line))
+        n = 0;
+    n += !say_at_once(before, text);
+    atomic_fetch_add(&left_out, n);
 }

@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# log-test.sh - the standard error of a mount whose reader has stopped.
+#
+# Usage: log-test.sh BUILD_DIR [--service]
+# Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
+# last line. Exit status 1 when something failed.
+
+set -u
+build=${1:?usage: log-test.sh BUILD_DIR [--service]}
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=lib.sh
+. "$here/lib.sh"
+
+is_mounted() { [ "$(stat -f -c %t "$org" 2>/dev/null)" = 65735546 ]; }
+let_go() {
+  umount -l "$org" 2>/dev/null
+  [ ! -f "$shm/pid" ] || kill -KILL "$(cat "$shm/pid")" 2>/dev/null
+  stop_service 2>/dev/null
+}
+begin() {
+  rm -f "$shm/pid"
+  new_pool 16MiB
+  [ $via = pool ] || start_service
+}
+
+# ---- A reader that has stopped -----------------------------------------------------------------
+
+mkfifo "$work/fifo"
+fill() { dd if=/dev/zero of="$work/fifo" bs=4096 oflag=nonblock 2>/dev/null || :; }
+drain() { dd if="$work/fifo" bs=65536 iflag=nonblock 2>/dev/null || :; }
+ends() { # PID: within half a minute
+  timeout 30 tail -s 0.1 --pid="$1" -f /dev/null || { kill -KILL "$1"; return 1; }
+}
+# Nobody reads its log, which is full: it serves, and ends when it has to.
+begin_full() {
+  begin
+  echo content > "$org/file"
+  exec 8<>"$work/fifo"
+  fill
+  "$mount_bin" "$org" "${backing[@]}" -o io_uring="$io_uring" -f 2>"$work/fifo" 8>&- &
+  pid=$!
+  echo $pid > "$shm/pid"
+  eventually is_mounted
+  same "$(timeout 20 cat "$org/file")" content
+}
+end_full() {
+  kill -TERM "$pid"
+  ends "$pid"
+  wait "$pid"
+  [ $via = pool ] || stop_service
+  is_clean
+}
+t_full() {
+  local pid
+  begin_full
+  end_full
+}
+check_at "$work" "a log that nobody reads" t_full
+# A line is missing at least: its mode. That it is mounted it may say later.
+t_read_again() {
+  local pid
+  begin_full
+  timeout 20 "$cm" mode "$org" bypass >/dev/null
+  drain > "$work/again"
+  timeout 20 "$cm" mode "$org" normal >/dev/null
+  drain >> "$work/again"
+  grep -aq 'cachemax-mount: [0-9]* lines are missing here: nobody had read those' "$work/again"
+  grep -aq '^cachemax-mount: pool .*: mode normal$' "$work/again"
+  end_full
+}
+[ $via = service ] || check_at "$work" "a log that is read again" t_read_again
+exec 8>&-
+
+# Who has started it reads what it says up to its end.
+t_background() {
+  begin
+  timeout 30 sh -c '"$@" 2>&1 | cat' sh "$mount_bin" "$org" "${backing[@]}" \
+    -o io_uring="$io_uring" > "$work/said"
+  is_mounted
+  fusermount3 -u "$org"
+  [ $via = pool ] || stop_service
+  eventually is_clean
+}
+check_at "$work" "in the background it lets go of the standard error" t_background
+
+summary
