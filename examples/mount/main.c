@@ -31,6 +31,7 @@
 #include "../service/forbid.h"
 #include "../service/privileges.h"
 #include "../service/say_log.h"
+#include "tool/os_start.h"
 #include "tool/tool.h"
 
 #define OUR_NAME "cachemax-mount: "
@@ -266,8 +267,8 @@ static void setup_signals(void)
     sigaction(SIGCHLD, &sa, NULL);
     sa.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &sa, NULL);
-    sigaction(SIGXFSZ, &sa, NULL); /* the limit of the program that started the mount is not its
-                                    * users' limit */
+    /* The limit of the program that started the mount is not its users' limit. Where it stays, a
+     * write only fails: os_start(). */
     if (setrlimit(RLIMIT_FSIZE, &none) < 0 && getrlimit(RLIMIT_FSIZE, &rl) == 0) {
         rl.rlim_cur = rl.rlim_max;
         setrlimit(RLIMIT_FSIZE, &rl);
@@ -615,7 +616,9 @@ static int whole_life(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    const int rc = whole_life(argc, argv);
+    int rc;
 
+    os_start(&argc, &argv);
+    rc = whole_life(argc, argv);
     return mnt.opt.helper ? fstab_status(rc) : rc;
 }

@@ -21,6 +21,7 @@
 #include "notify.h"
 #include "privileges.h"
 #include "say_log.h"
+#include "tool/os_start.h"
 
 #define OUR_NAME "cachemax-service: "
 #define JOURNAL_WARN "<4>" /* LOG_WARN */
@@ -126,6 +127,7 @@ int main(int argc, char **argv)
 {
     const struct run r = { NULL, log_line, ready, wait_second, has_ended, prepare, NULL, NULL };
 
+    os_start(&argc, &argv);
     with_weights = logs_to_journal();
     (void)signal(SIGPIPE, SIG_IGN); /* who reads the log may end earlier */
     sigemptyset(&ends);

@@ -14,8 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Prepares the process: arguments become UTF-8, output is not translated. Call first. */
-void os_start(int *argc, char ***argv);
+#include "tool/os_start.h"
 
 /* fd: 1 standard output, 2 standard error. */
 bool os_is_terminal(int fd);

@@ -36,17 +36,6 @@
 
 static volatile sig_atomic_t caught_signal;
 
-/* A standard descriptor that is closed gets its number filled, so that no file that is opened later
- * has it. It still cannot be used: what is only for reading is not written to. */
-void os_start(int *argc, char ***argv)
-{
-    (void)argc;
-    (void)argv;
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
-            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY); /* the lowest free */
-}
-
 bool os_is_terminal(int fd)
 {
     return isatty(fd) == 1;

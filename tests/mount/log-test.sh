@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# log-test.sh - the standard error of a mount whose reader has stopped.
+# log-test.sh - the standard descriptors of a mount: closed when it starts, or with a reader that
+# has stopped.
 #
 # Usage: log-test.sh BUILD_DIR [--service]
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
@@ -24,6 +25,60 @@ begin() {
   new_pool 16MiB
   [ $via = pool ] || start_service
 }
+
+# ---- Closed ------------------------------------------------------------------------------------
+
+# closed NAME OPTION...: starts a mount without those of the standard descriptors that stand in its
+# name. They get /dev/null, and DIR is served.
+closed() {
+  local name=$1
+  shift
+  echo content > "$org/file"
+  case $name in
+  *" 0") "$mount_bin" "$@" <&- 2>>"$work/log" ;;
+  *" 1") "$mount_bin" "$@" >&- 2>>"$work/log" ;;
+  *" 2") "$mount_bin" "$@" 2>&- ;;
+  *) "$mount_bin" "$@" <&- >&- 2>&- ;;
+  esac
+}
+t_closed() { # DESCRIPTORS
+  begin
+  closed "descriptors closed: $1" "$org" "${backing[@]}" -o io_uring="$io_uring"
+  is_mounted
+  same "$(timeout 20 cat "$org/file")" content
+  echo more > "$org/more"
+  same "$(timeout 20 ls "$org" | tr '\n' ' ')" 'file more '
+  fusermount3 -u "$org"
+  [ $via = pool ] || stop_service
+  eventually is_clean
+  same "$(cat "$org/file")" content # what it printed went nowhere
+}
+for which in 0 1 2 'all of them'; do
+  check_at "$work" "descriptors closed: $which" t_closed "$which"
+done
+
+# In the foreground it prints all the while.
+t_closed_foreground() {
+  local pid
+  begin
+  echo content > "$org/file"
+  "$mount_bin" "$org" "${backing[@]}" -o io_uring="$io_uring" -f <&- >&- 2>&- &
+  pid=$!
+  echo $pid > "$shm/pid"
+  eventually is_mounted
+  same "$(timeout 20 cat "$org/file")" content
+  for fd in 0 1 2; do
+    same "$(readlink "/proc/$pid/fd/$fd")" /dev/null
+  done
+  kill -TERM $pid
+  wait $pid
+  if [ $via = service ]; then
+    fails grep -q cachemax-mount "$socket.writes"
+    stop_service
+  fi
+  is_clean
+}
+check_at "$work" "descriptors closed: in the foreground" t_closed_foreground
 
 # ---- A reader that has stopped -----------------------------------------------------------------
 

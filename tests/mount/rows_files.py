@@ -110,8 +110,8 @@ OF_FILES = [
     _m('signal of the limit', 'a file size limit kills the mount', 'mount',
        '^a file size limit( that the mount has to keep)?$',
        MAIN, 'setrlimit(RLIMIT_FSIZE, &none) < 0 && getrlimit', 'getrlimit',
-       MAIN, '        rl.rlim_cur = rl.rlim_max;\n', '', MAIN, '    sigaction(SIGXFSZ, &sa, NULL);',
-       '   '),
+       MAIN, '        rl.rlim_cur = rl.rlim_max;\n', '',
+       MAIN, '    os_start(&argc, &argv);\n', ''),
 
     # -o writeback
     _m('writeback, asked for', '-o writeback does nothing', 'writeback', '^a write is held back',

@@ -44,6 +44,8 @@ OF_TROUBLE = [
        '    (void)place_still_ours(PLACE_ALL, &until); /* the last moment at which it was */\n',
        '    (void)until;\n'),
     # Its standard descriptors
+    _m('closed descriptors', 'files get the numbers of standard descriptors that are closed', 'log',
+       '^descriptors closed', MAIN, '    os_start(&argc, &argv);\n', ''),
     _m('waits for its log', 'programs wait for who reads the log', 'log',
        '^a log that nobody reads$', MAIN, '        say_log(OUR_NAME, line, OUR_NAME);',
        '        fprintf(stderr, OUR_NAME "%s\\n", line);'),

@@ -11,6 +11,7 @@ import fcntl
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import socket
@@ -24,9 +25,9 @@ WAIT = 60  # seconds for what is sure to come, on a busy machine
 
 class Service:
     """A service with its own pool; its log is a pipe or a terminal, and `log` what was read of it
-    by `reader`."""
+    by `reader`. With `prepare`, which is called in the new process, the log is read by nobody."""
 
-    def __init__(self, *lines, terminal=False):
+    def __init__(self, *lines, terminal=False, prepare=None):
         self.conf, self.pool = os.path.join(WORK, 'conf'), os.path.join(WORK, 'pool')
         self.where = os.path.join(WORK, 'socket')
         if not os.path.exists(self.pool):
@@ -35,10 +36,21 @@ class Service:
             f.write('\n'.join(['pool = ' + self.pool, 'socket = ' + self.where, *lines, '']))
         # Python has SIGPIPE ignored, and gives its children the default again.
         self.reader, writer = pty.openpty() if terminal else os.pipe()
-        self.process = subprocess.Popen([SERVICE, self.conf], stderr=writer)
+        self.process = subprocess.Popen([SERVICE, self.conf], stderr=writer, preexec_fn=prepare)
         os.close(writer)
         self.log = b''
-        self.read_until(b' serves ')
+        if not prepare:
+            self.read_until(b' serves ')
+
+    def offend_when_it_serves(self):
+        until = time.monotonic() + WAIT
+        while True:
+            try:
+                return self.offend()
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() > until or self.process.poll() is not None:
+                    raise
+                time.sleep(0.02)
 
     def read_until(self, text):
         while text not in self.log:
@@ -124,6 +136,26 @@ def t_the_terminal_of_the_log_stops(s):
     stop_reading(s, 300)
 
 
+def t_without_standard_descriptors(s):
+    """What it prints goes nowhere. Its files do not get these numbers."""
+    s.offend_when_it_serves()
+    s.offend()
+    for fd in range(3):
+        same(os.readlink('/proc/%d/fd/%d' % (s.process.pid, fd)), '/dev/null', 'descriptor %d' % fd)
+    for name in 'writes', 'lock':
+        with open(s.where + '.' + name, 'rb') as f:
+            if b'cachemax-service:' in f.read():
+                raise AssertionError('its log is in SOCKET.' + name)
+    same(s.end(), 0, 'the exit status at the end')
+
+
+def t_the_log_has_reached_its_limit(s):
+    for _ in range(3):
+        s.offend_when_it_serves()
+    same(os.path.getsize(LIMITED), LIMIT, 'the size of the log')
+    same(s.end(), 0, 'the exit status at the end')
+
+
 def resident(s):
     with open('/proc/%d/status' % s.process.pid, encoding='ascii') as f:
         return next(int(line.split()[1]) for line in f if line.startswith('VmRSS'))
@@ -143,9 +175,27 @@ def t_silent_clients(s):
         raise AssertionError('50 silent clients take %d KiB' % grown)
 
 
+def close_standard():
+    for fd in range(3):
+        os.close(fd)
+
+
+def limit_log():
+    """A file with room for a part of a line, which is what the process may write at most."""
+    with open(LIMITED, 'wb') as f:
+        f.write(b'x' * (LIMIT - 20))
+    log = os.open(LIMITED, os.O_WRONLY | os.O_APPEND)
+    os.dup2(log, 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, resource.RLIM_INFINITY))
+
+
+LIMITED, LIMIT = os.path.join(WORK, 'limited'), 8192
 F_SETPIPE_SZ = 1031
+PREPARE = {t_without_standard_descriptors: close_standard,
+           t_the_log_has_reached_its_limit: limit_log}
 TESTS = {t_the_reader_of_the_log_has_gone: (), t_the_reader_of_the_log_stops: (),
-         t_the_terminal_of_the_log_stops: (), t_silent_clients: ('clients = 1000',)}
+         t_the_terminal_of_the_log_stops: (), t_silent_clients: ('clients = 1000',),
+         t_without_standard_descriptors: (), t_the_log_has_reached_its_limit: ()}
 
 
 def main():
@@ -153,7 +203,7 @@ def main():
         name = test.__name__[2:].replace('_', ' ')
         s = None
         try:
-            s = Service(*lines, terminal='terminal' in name)
+            s = Service(*lines, terminal='terminal' in name, prepare=PREPARE.get(test))
             test(s)
             print('ok ' + name)
         except Exception as e:  # pylint: disable=broad-except
