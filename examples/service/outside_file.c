@@ -91,11 +91,22 @@ static const char *lock_fault(void)
     return errno == EWOULDBLOCK ? "another process holds its lock" : strerror(errno);
 }
 
+/* NULL: the file has its size. */
+static const char *make_room(int fd)
+{
+    const int e = posix_fallocate(fd, 0, sizeof(struct outside));
+
+    return e == 0       ? NULL
+           : e == EFBIG ? "this process may not make a file of that size (ulimit -f)"
+                        : "there is no space for it";
+}
+
 /* The lock says whether a client or a service lives. A service that has it alone only clears the
  * file. */
 static const char *map(struct outside_file *o, bool service)
 {
     const bool alone = service && flock(o->fd, LOCK_EX | LOCK_NB) == 0;
+    const char *wrong = NULL;
     struct stat st;
     void *at;
 
@@ -103,9 +114,10 @@ static const char *map(struct outside_file *o, bool service)
         return lock_fault();
     if (fstat(o->fd, &st) != 0)
         return strerror(errno);
-    if (st.st_size < (off_t)sizeof(struct outside) &&
-        posix_fallocate(o->fd, 0, sizeof(struct outside)) != 0)
-        return "there is no space for it";
+    if (st.st_size < (off_t)sizeof(struct outside))
+        wrong = make_room(o->fd);
+    if (wrong)
+        return wrong;
     at = mmap(NULL, sizeof(struct outside), PROT_READ | PROT_WRITE, MAP_SHARED, o->fd, 0);
     if (at == MAP_FAILED)
         return strerror(errno);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_control.py - the mutants of the control socket."""
-from rows import CACHE, CONTROL, GATE, MAIN, OPEN, POOL, READ, RESIZE, SERVICE, STEER, _m
+from rows import CACHE, CONTROL, GATE, MAIN, OPEN, POOL, READ, RESIZE, SAY, SERVICE, STEER, _m
 
 OF_CONTROL = [
     _m('control, not readable', 'a file that the mount may not read has another fault', 'admin',
@@ -47,8 +47,8 @@ OF_CONTROL = [
     _m('control, records', 'to ask for a file that the pool does not know makes a record',
        'control', '^(a running mount|cached leaves no record)$',
        STEER, 'return rc == 0 ? mnt.backing->look_up(id) : rc;', 'return rc;'),
-    _m('log, names', 'the log has names as they are', 'paths', '^odd names in the log$', MAIN,
-       '(void)tool_printable(shown, line);', 'memcpy(shown, line, sizeof(line));'),
+    _m('log, names', 'the log has names as they are', 'paths', '^odd names in the log$', SAY,
+       'tool_printable(line + 1, both);', 'memcpy(line + 1, both, sizeof(both));'),
     _m('why, changed', 'to ask for a file that was changed attaches it', 'why', '^changed since$',
        'mount/why.c', 'return v->racy || known.racy || !cm_validator_equal(v, &known)',
        'return false'),

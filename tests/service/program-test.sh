@@ -222,6 +222,19 @@ check 'it is said once' test "$(wc -l <err)" = 1
 config run.conf "pool = $work/pool" 'socket = /run/cachemax-none/socket'
 says 'no directory below /run, to check' 0 \
   "$us socket = /run/cachemax-none/socket: there is no such directory now" check-config run.conf
+# A limit is said, and does not kill it.
+cat >limited.sh <<END
+#!/bin/sh
+ulimit -f 8
+exec "$service" "\$@"
+END
+chmod +x limited.sh
+config limited.conf "pool = $work/pool" "socket = $work/limited"
+there=$service service=$work/limited.sh
+says 'a limit for the size of files' 1 \
+  "$us $work/limited.writes: this process may not make a file of that size (ulimit -f)" limited.conf
+service=$there
+rm limited.writes
 long=$work/$(printf '%0108d' 0)
 config long.conf "pool = $work/pool" "socket = $long"
 says 'a long socket' 2 "$us long.conf:2: socket: the name of a socket is too long" long.conf
