@@ -374,7 +374,8 @@ END
   service=$there
   cat >room.sh <<END
 #!/bin/sh
-exec unshare -m sh -c 'mount -t tmpfs -o "\$ROOM" room "$work/run" && exec "$service" "\$@"' sh "\$@"
+exec unshare -m sh -c 'mount -t tmpfs -o "\$ROOM" room "$work/run" &&
+  exec "$service" "\$@"' sh "\$@"
 END
   chmod +x room.sh
   service=$work/room.sh
@@ -627,7 +628,8 @@ reads 'it reads what is cached' ''
 seq 10000 11000 >text
 touch -d '1 hour ago' text
 "$through" text "$work/socket" <&- >&- 2>&-
-check 'a client without its standard descriptors' sh -c "! grep -aq '^10[0-9][0-9][0-9]$' socket.writes"
+check 'a client without its standard descriptors' \
+  sh -c "! grep -aq '^10[0-9][0-9][0-9]$' socket.writes"
 if DESTDIR=$work/root meson install -C "$build" --no-rebuild >out 2>&1; then
   pc=$(dirname "$(find "$work/root" -name cachemax_client.pc)")
   so=$(find "$work/root" -name libcachemax_client.so)
