@@ -678,7 +678,9 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * checkpointed (cm_checkpoint); a log line and cm_info.emptied say so. Without DAX the pool is also
  * emptied if the volume fails to sync what the last owner wrote. If nothing can be synced, the pool
  * is void (CM_EIO, a log line): its file has 0 bytes, and no later open finds a pool (CM_ENOTPOOL).
- * Delete it and make a new one.
+ * Delete it and make a new one. So it is, too, when something must be forgotten and a full volume
+ * that copies on write has no room for that: the pool becomes void at once, a log line says so, and
+ * calls go on as if it had been emptied. Nothing more is stored, and cm_close() returns CM_EIO.
  *
  * FAULT GUARD  Handlers of SIGBUS and SIGSEGV (Windows: a vectored handler) turn a damaged page of
  * a pool into a miss. They pass on everything else. Any number of pools can be open. The kernel
@@ -704,6 +706,8 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * - CM_EKEY: the pool is sealed and cm_options.seal is NULL, or has another key; or the pool is not
  *   sealed and cm_options.seal is not NULL. Nothing was changed. Also with CM_OPEN_READONLY
  * - CM_ESEAL: a callback of the seal failed. The pool has what it had: try again
+ * - CM_ENOSPC: the volume is full and copies on write (btrfs; or a snapshot or a reflink copy of
+ *   the pool exists). The pool has what it had: make room and try again
  * - CM_ENOMEM CM_EIO; CM_EIO also: one of the two superblocks cannot be written */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 

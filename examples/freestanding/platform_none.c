@@ -63,6 +63,8 @@ ANSWER(int, cm_plat_file_pread, (struct cm_plat_file *f, void *buf, size_t n, ui
 ANSWER(int, cm_plat_real_path, (const char *path, char real[PLAT_PATH]), CM_ENOTSUP)
 NOTHING(cm_plat_file_close, (struct cm_plat_file *f))
 NOTHING(cm_plat_file_void, (struct cm_plat_file *f))
+ANSWER(bool, cm_plat_file_has_no_room, (const struct cm_plat_file *f, uint64_t offset), false)
+ANSWER(int, cm_plat_file_zero, (const struct cm_plat_file *f, uint64_t n), CM_ENOTSUP)
 NOTHING(cm_plat_file_remove, (const char *path))
 ANSWER(int, cm_plat_identify, (intptr_t os_file, const cm_identify_options *o, cm_file_id *id,
        cm_validator *v), CM_ENOTSUP)

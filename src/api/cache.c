@@ -289,9 +289,11 @@ static int say_not_taken(const cm_cache *c, const char *what, int e)
 {
     cm_log(c, CM_LOG_ERROR,
            e == CM_ESEAL ? "%s: a callback of the seal failed; the pool was not changed: try again"
-           : c->super.sync ? "%s: its volume cannot be written; the pool is void: delete it and "
-                             "create it anew"
-                           : "%s: superblock cannot be written",
+           : e == CM_ENOSPC ? "%s: cannot be opened: its volume is full (" CM_COPIES "). What is "
+                              "cached stays: make room there and open it again"
+           : c->super.sync  ? "%s: its volume cannot be written; the pool is void: delete it and "
+                              "create it anew"
+                            : "%s: superblock cannot be written",
            what);
     return e;
 }

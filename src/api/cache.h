@@ -181,6 +181,11 @@ bool cm_file_replaced(const struct cm_plat_file *f, const char *path);
 
 /* ---- trouble.c ------------------------------------------------------------------------------- */
 
+/* Why a pool that has its space lacks room all the same. */
+#define CM_COPIES                                                                                  \
+    "copy-on-write volumes, and volumes with a snapshot or a reflink copy of the pool, need new "  \
+    "space for each rewrite"
+
 /* Logs what is new: trouble with the whole pool once, damage as cm_say_damage(). No lock is held.
  */
 void cm_say_trouble(cm_cache *c);

@@ -45,6 +45,10 @@ static int settle(cm_cache *c)
 {
     int e = 0;
     struct cm_super_memo memo;
+    if (cm_super_is_void(&c->super)) {
+        cm_super_void(&c->super); /* gives its space back; nobody has a block pinned now */
+        return CM_EIO;
+    }
     if (cm_cache_mode(c) == CM_NORMAL)
         cm_fill_buffered_drain(c);
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */

@@ -311,11 +311,19 @@ void cm_say_trouble(cm_cache *c)
         cm_say_damage(c, false);
     }
     if (cm_is_unsaid(&c->broken))
+        cm_log(
+            c, CM_LOG_ERROR,
+            "%s: old data could not be forgotten durably%s, so the cache is bypassed: delete the "
+            "pool before anything is written",
+            c->name, cm_super_is_full(&c->super) ? " (its volume is full: " CM_COPIES ")" : "");
+    const bool failing = cm_is_unsaid(&c->failing);
+    if (failing && cm_super_is_void(&c->super))
         cm_log(c, CM_LOG_ERROR,
-               "%s: old data could not be forgotten durably, so the cache is bypassed: delete the "
-               "pool before anything is written",
+               "%s: its volume is full (" CM_COPIES "), so what was cached was forgotten as a "
+               "whole: the file is no pool any more, and nothing more is stored; make room, delete "
+               "it and make it anew",
                c->name);
-    if (cm_is_unsaid(&c->failing))
+    else if (failing)
         cm_log(c, CM_LOG_ERROR,
                "%s: too many errors writing or reading the pool (volume full, file lost or media "
                "failing): nothing more is stored; make room or replace the volume, then open it "

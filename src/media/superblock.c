@@ -12,7 +12,7 @@
  * slot that was forgotten by bumping it. One exception is the frontier, a hint: it is written to
  * one copy (cm_super_frontier).
  *
- * Who: api/, protocol/, state/.
+ * Who: api/, media/, protocol/, state/.
  */
 #include "media/superblock.h"
 
@@ -77,6 +77,8 @@ static int set_session(struct cm_superblocks *s, uint64_t v)
 static int shut(struct cm_superblocks *s)
 {
     uint64_t was;
+    if (s->void_now)
+        return 0; /* they find no pool */
     if (cm_guard_load64(cm_super_session_at(s->media), &was))
         return CM_EIO;
     return was % 2 == 1 ? 0 : set_session(s, was + 1);
@@ -86,7 +88,7 @@ static int shut(struct cm_superblocks *s)
 static int reopen(struct cm_superblocks *s)
 {
     uint64_t was;
-    if (s->silent || s->unforgotten)
+    if (s->silent || s->unforgotten || s->zeroed)
         return 0;
     if (cm_guard_load64(cm_super_session_at(s->media), &was))
         return CM_EIO;
@@ -111,21 +113,22 @@ int cm_super_silence(struct cm_superblocks *s, bool silent)
 
 /* ---- Copies ---------------------------------------------------------------------------------- */
 
-/* Lock held. The second copy is written even if the first cannot be: a new epoch in one of them
- * forgets more than a new epoch in none. But it is not written if the sync of the first failed: the
- * page cache may still have the first in flight. That copy counts if the process crashes, and a
- * power cut may tear it. CM_ESEAL: neither was written, and the pool is what it was. */
-static int write_both(struct cm_superblocks *s)
+/* Lock held. `one_by_one`: the second copy is not written if the first cannot be. Else it is: a new
+ * epoch in one of them forgets more than a new epoch in none. But it is not written if the sync of
+ * the first failed: the page cache may still have the first in flight. That copy counts if the
+ * process crashes, and a power cut may tear it. CM_ESEAL: neither was written, and the pool is what
+ * it was. */
+static int write_copies(struct cm_superblocks *s, bool one_by_one)
 {
     struct cm_super next[CM_SUPER_COPIES];
-    int e = prepare(s, 1, &next[0]);
+    int e = s->void_now ? CM_EIO : prepare(s, 1, &next[0]);
     if (e == 0)
         e = prepare(s, 2, &next[1]);
     if (e)
         return e;
     e = write_copy(s, s->first, &next[0]);
     int e_sync = sync_copy(s, s->first);
-    if (e_sync == 0) {
+    if (e_sync == 0 && !(e && one_by_one)) {
         int e_second = write_copy(s, 1 - s->first, &next[1]);
         e = e ? e : e_second;
         e_sync = sync_copy(s, 1 - s->first);
@@ -136,6 +139,11 @@ static int write_both(struct cm_superblocks *s)
     s->failed = e != 0;
     s->lost = s->lost || e_sync != 0;
     return e;
+}
+
+static int write_both(struct cm_superblocks *s)
+{
+    return write_copies(s, false);
 }
 
 static int read_copy(const uint8_t *base, unsigned i, struct cm_super *sb)
@@ -223,7 +231,10 @@ int cm_super_kill(struct cm_superblocks *s)
 int cm_super_format(struct cm_superblocks *s)
 {
     cm_lock_acquire(&s->lock);
-    int e = write_both(s);
+    /* Readers may come before the first owner. Zero counts for no session: cm_super_give_up(). */
+    int e = set_session(s, 2);
+    const int e_both = write_both(s);
+    e = e ? e : e_both;
     cm_lock_release(&s->lock);
     return e;
 }
@@ -337,7 +348,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
      * be torn. So the chosen copy is made durable first. Then the other one is overwritten, and
      * only then the chosen one. To make it durable, the same bytes are stored again: if an earlier
      * sync of it failed, the system would not write it otherwise. */
-    int e = write_copy(s, 1 - s->first, sb);
+    int e = unheard && cm_super_has_no_room(s) ? CM_ENOSPC : write_copy(s, 1 - s->first, sb);
     if (e == 0)
         lost = sync_copy(s, 1 - s->first) != 0;
     /* The sync failed. If the other copy is whole, it is durable: it is older, and was made durable
@@ -358,9 +369,14 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     s->first_incarnation = s->next_incarnation = sb->inc_mark;
     sb->inc_mark += CM_INCARNATION_RANGE;
     if (e == 0)
-        e = write_both(s);
-    const bool untouched = e == CM_ESEAL && !lost; /* but readers are not served */
-    if (e && s->sync && !untouched) {              /* the same loss, found at a later sync */
+        e = write_copies(s, true);
+    /* No room, and every sync has succeeded: it is as if this process had been killed before that
+     * store. The copies that are there say what the last owner left, or that it was opened. */
+    if (e == CM_EIO && !lost && !s->lost && cm_super_has_no_room(s))
+        e = CM_ENOSPC;
+    /* But readers are not served. */
+    const bool untouched = (e == CM_ESEAL || e == CM_ENOSPC) && !lost;
+    if (e && s->sync && !untouched) { /* the same loss, found at a later sync */
         *emptied = true;
         next_epoch(sb);
         e = write_both(s) ? CM_EIO : 0; /* also if a seal fails: the loss counts */
@@ -376,13 +392,6 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
         (void)reopen(s);
     cm_lock_release(&s->lock);
     return e;
-}
-
-void cm_super_void(struct cm_superblocks *s)
-{
-    (void)cm_super_kill(s);
-    if (s->file)
-        cm_plat_file_void(s->file);
 }
 
 int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_super_memo *memo)
@@ -415,9 +424,13 @@ static int bump(struct cm_superblocks *s, uint32_t *failed)
     /* Readers do not compute the check of a header that they have judged. */
     const int unheard = shut(s);
     next_epoch(&s->now);
-    int e = write_both(s);
+    int e = s->void_now ? 0 : write_both(s);
     s->lost = e == CM_ESEAL ? s->lost : e != 0;
     e = e ? e : unheard;
+    if (e == CM_EIO && cm_super_give_up(s)) {
+        s->lost = false;
+        e = 0;
+    }
     /* Release, after both copies are durable: pairs with cm_media_key. If a write failed the old
      * key stays: blocks that are valid on the media must still be found. Otherwise a later bracket
      * would take them for gone. */
@@ -474,14 +487,6 @@ int cm_super_growing(struct cm_superblocks *s, uint64_t size)
     return e;
 }
 
-bool cm_super_is_growing(struct cm_superblocks *s)
-{
-    cm_lock_acquire(&s->lock);
-    const bool growing = s->now.growing != 0;
-    cm_lock_release(&s->lock);
-    return growing;
-}
-
 int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
 {
     cm_lock_acquire(&s->lock);
@@ -503,14 +508,6 @@ int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
     (void)reopen(s); /* if it fails, readers find the pool shut, and serve nothing */
     cm_lock_release(&s->lock);
     return e;
-}
-
-bool cm_super_lost(struct cm_superblocks *s)
-{
-    cm_lock_acquire(&s->lock);
-    const bool lost = s->lost;
-    cm_lock_release(&s->lock);
-    return lost;
 }
 
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed)
@@ -545,15 +542,6 @@ int cm_super_sync_failed(struct cm_superblocks *s, bool named)
     }
     cm_lock_release(&s->lock);
     return e;
-}
-
-struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
-{
-    cm_lock_acquire(&s->lock);
-    const struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
-                                       s->now.unnamed_boot == s->now.boot_number };
-    cm_lock_release(&s->lock);
-    return f;
 }
 
 int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)

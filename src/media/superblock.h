@@ -33,8 +33,11 @@ struct cm_superblocks {
     /* Readers of other processes are to be served nothing: for the owner's mode; or because
      * something could not be forgotten, until an epoch begins. */
     bool silent, unforgotten;
-    bool unsaid; /* a failed fsync may be in no copy yet */
-    bool bumped; /* an epoch began since the open */
+    bool unsaid;   /* a failed fsync may be in no copy yet */
+    bool bumped;   /* an epoch began since the open */
+    bool full;     /* the volume had no room for a rewrite of a superblock */
+    bool zeroed;   /* their pages were made zeros, perhaps not durably: no reader is served again */
+    bool void_now; /* the same, durably: the file is no pool, and becomes none in this session */
     /* Atomic; changed under the lock, and at open: a copy says of the slots below this that they
      * may be in use. */
     uint64_t covered;
@@ -95,12 +98,25 @@ void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner
 
 /* Takes the pool: writes OPEN, boot, owner and a fresh incarnation range to both copies, durably.
  * Nothing else may be stored before that. s->now was read before. Sets *emptied when the epoch was
- * bumped. CM_EIO: without DAX, the file is no pool any more. */
+ * bumped. CM_EIO: without DAX, the file is no pool any more. CM_ENOSPC: a copy-on-write volume has
+ * no room for a rewrite; the pool is what the last owner left, or what one leaves that was killed
+ * while it opened it. */
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied);
 /* The last resort without DAX, when neither the stored bytes nor a new epoch can be synced. It
  * makes the file no pool: nobody may believe what the volume holds, not even in this boot. The
  * session ends. */
 void cm_super_void(struct cm_superblocks *s);
+/* Does the volume lack the room for a rewrite of a superblock? Only for a store that has failed: it
+ * may write. Lock held. */
+bool cm_super_has_no_room(const struct cm_superblocks *s);
+/* A new epoch cannot be written. If that is because the volume has no room, makes the file no pool,
+ * durably, which needs none. Its other pages stay, for those who read them or have them pinned.
+ * Nothing is written to the superblocks afterwards. false: it is still a pool. Lock held. */
+bool cm_super_give_up(struct cm_superblocks *s);
+/* Was that done? */
+bool cm_super_is_void(struct cm_superblocks *s);
+/* Was a new epoch not written because the volume had no room? */
+bool cm_super_is_full(struct cm_superblocks *s);
 /* Makes the pool CLEAN. CM_EIO: it is still OPEN, or it is CLEAN and only the sync of the
  * superblock failed. Either is true, because the caller has synced all else. `memo`: what was kept
  * of the policy. */
@@ -123,7 +139,8 @@ bool cm_super_lost(struct cm_superblocks *s);
 /* May a record of the pool say what the bit CM_COMPAT_* stands for? Durable before the first one
  * says so. CM_EIO. */
 int cm_super_compat(struct cm_superblocks *s, uint64_t bit, bool on);
-/* Empties the pool in O(1) and durably. CM_EIO: may or may not have taken effect. *failed (atomic)
+/* Empties the pool in O(1) and durably. 0 also if the file has become no pool instead
+ * (cm_super_is_void). CM_EIO: may or may not have taken effect. *failed (atomic)
  * says whether the latest bump failed: 1 (CM_SAY_DUE) or 0. */
 int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);
 /* Notes that an fsync of an origin file failed. `named`: the file's record says so, too. All

@@ -124,6 +124,13 @@ void cm_plat_file_close(struct cm_plat_file *f);
 /* Cuts the file to length 0 if its volume allows it: what the volume holds of the file must never
  * be read again. If the system cannot cut a mapped file, the file stays as it is. */
 void cm_plat_file_void(struct cm_plat_file *f);
+/* Did a store to the mapping fail at `offset` because the volume has no room to write the page
+ * anew? To find out, the same byte is written there once more: nobody else may store to it. */
+bool cm_plat_file_has_no_room(const struct cm_plat_file *f, uint64_t offset);
+/* Makes the first n bytes zeros, durably, without room for new pages. Those who have them mapped
+ * read zeros from here on. n: whole pages. CM_EIO: perhaps not durably. CM_ENOTSUP, or another
+ * code: it is not done. */
+int cm_plat_file_zero(const struct cm_plat_file *f, uint64_t n);
 /* Removes a file and makes the removal durable. */
 void cm_plat_file_remove(const char *path);
 /* Makes the directory entry of `path` durable. */

@@ -171,5 +171,7 @@ int cm_posix_sync(int fd, void *base, size_t n);
 bool cm_posix_free_bytes(const struct cm_plat_file *f, uint64_t *bytes);
 /* May the process make files of this size? Else it would get SIGXFSZ and end. */
 bool cm_posix_size_allowed(uint64_t size);
+/* posix_room.c: asks the file system to write the pages of a file without data in their place. */
+void cm_posix_write_in_place(int fd);
 
 #endif

@@ -340,6 +340,9 @@ int cm_plat_file_create(struct cm_plat_file *f, const char *path, uint64_t size,
     rc = open_new(f, path);
     f->size = size;
     f->sparse = !prealloc;
+    if (rc == 0) {
+        cm_posix_write_in_place(file_fd(f)); /* only a file without data can be told */
+    }
     if (rc == 0 && prealloc) {
         rc = cm_posix_allocate(f, 0, size, progress, ctx);
     } else if (rc == 0 && ftruncate(file_fd(f), (off_t)size) != 0) {

@@ -317,6 +317,21 @@ void cm_plat_file_void(struct cm_plat_file *f)
     (void)SetFileInformationByHandle((HANDLE)f->handle, FileEndOfFileInfo, &end, sizeof end);
 }
 
+/* No volume here copies pages of a mapped file when it writes them. */
+bool cm_plat_file_has_no_room(const struct cm_plat_file *f, uint64_t offset)
+{
+    (void)f;
+    (void)offset;
+    return false;
+}
+
+int cm_plat_file_zero(const struct cm_plat_file *f, uint64_t n)
+{
+    (void)f;
+    (void)n;
+    return CM_ENOTSUP;
+}
+
 /* No pool grows here, so nobody needs to know. */
 int cm_plat_file_room(struct cm_plat_file *f, uint64_t size, uint64_t *missing)
 {

@@ -224,6 +224,10 @@ static inline void cm_cache_emptied(struct cm_cache *c)
     cm_ring_emptied(&c->policy.ring);
     /* Groups look for such slots among theirs (ended.c). Relaxed: a number only. */
     (void)at_add_relaxed(&c->ended.noted, 1);
+    /* It is no pool any more: nothing that is stored would outlive this session. Relaxed: what is
+     * stored meanwhile is forgotten as usual. */
+    if (at_load_relaxed(&c->failing) == CM_SAY_NOTHING && cm_super_is_void(&c->super))
+        at_store_relaxed(&c->failing, (uint32_t)CM_SAY_DUE);
 }
 
 /* A new epoch: nothing that is cached counts any more. CM_EIO, CM_ESEAL: that is not durable, and

@@ -97,8 +97,9 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
     if (e == CM_ESEAL)
         return e;
     /* Each hit compares the session with this one. So if it changes from here on, or has changed
-     * while the superblock was read, nothing of what was learned is used. */
-    if (e < 0 || *session % 2 == 1 || !judge_super(c, &sb) ||
+     * while the superblock was read, nothing of what was learned is used. Zero is no session: an
+     * owner without room for a new epoch leaves it (cm_super_give_up). */
+    if (e < 0 || *session == 0 || *session % 2 == 1 || !judge_super(c, &sb) ||
         (c->learned && sb.boot_number != c->super.now.boot_number))
         return CM_EBUSY;
     cm_lock_acquire(&c->super.lock);

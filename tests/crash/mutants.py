@@ -54,12 +54,13 @@ from rows_quota import QUOTA  # noqa: E402
 from rows_validators import VALIDATORS  # noqa: E402
 from rows_reads import READS  # noqa: E402
 from rows_regions import REGIONS  # noqa: E402
+from rows_room import FULL  # noqa: E402
 from rows_seal import SEALED  # noqa: E402
 from rows_shared import SHARED_READERS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
-MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS + HISTORY_ROWS + SEALED + ENDED
+MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS + HISTORY_ROWS + SEALED + ENDED + FULL
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
@@ -102,6 +103,8 @@ WRAPS = {  # by program, as in the meson.build files
              '-Wl,--wrap=cm_super_add_part', '-Wl,--wrap=cm_guard_add',
              '-Wl,--wrap=cm_guard_load64', '-Wl,--wrap=ftruncate64', '-Wl,--wrap=fstatfs64',
              '-Wl,--wrap=cm_posix_allocate', '-Wl,--wrap=cm_plat_random'],
+    'room': ['-Wl,--wrap=' + c for c in ('cm_persist_choose', 'fallocate64', 'fsync', 'ioctl',
+                                         'msync', 'pwrite64')],
     'files': ['-Wl,--wrap=cm_lookup_cached', '-Wl,--wrap=cm_record_at',
               '-Wl,--wrap=cm_survey_blocks'],
     'warm': ['-Wl,--wrap=cm_lookup_cached', '-Wl,--wrap=cm_survey_blocks'],

@@ -90,6 +90,7 @@ UNITS = {
     'media/slot.c': 'block',
     'protocol/steps.c': 'block pin',
     'state/stripe.h': 'block',
+    'media/super_room.c': 'room',
     'media/superblock.c': 'super',
 }
 PROTOCOL = sorted(UNITS)

@@ -628,7 +628,7 @@ FILES = [
        'int e = 0;'),
     _m('settle superblock', 'the copy that was believed is made durable before the other one goes',
        'crash process-crash@f2',
-       SUPER, 'int e = write_copy(s, 1 - s->first, sb);', 'int e = 0;'),
+       SUPER, 'CM_ENOSPC : write_copy(s, 1 - s->first, sb);', 'CM_ENOSPC : 0;'),
     _m('settle superblock, sync', 'the copy that was believed is synced before the other one goes',
        'crash pagecache fill-a0,process-crash', SUPER,
        'lost = sync_copy(s, 1 - s->first) != 0;', 'lost = false;'),
@@ -655,7 +655,7 @@ FILES = [
        '*/\n            s->first = 1 - s->first;\n', ''),
     _m('settle superblock, again', 'that copy is stored again before it is synced',
        'crash pagecache close!2', SUPER,
-       'int e = write_copy(s, 1 - s->first, sb);', 'int e = settle_copy(s, 1 - s->first);'),
+       ': write_copy(s, 1 - s->first, sb);', ': settle_copy(s, 1 - s->first);'),
     _m('superblock order', 'the copy that was believed is written last',
        'crash process-crash@91,process-crash',
        'api/cache.c', 'c->super.first = 1 - (unsigned)e;', 'c->super.first = 0;'),
@@ -704,7 +704,7 @@ FILES = [
        '        chosen += own(c, &v[chosen], slot, false, &last);',
        '        chosen += own(c, &v[chosen], slot, (slot & 1) != 0, &last);'),
     _m('second copy beside a failed sync', 'a copy that may be in flight is left alone with that',
-       'unit super failing_sync', SUPER, '    if (e_sync == 0) {', '    {'),
+       'unit super failing_sync', SUPER, '    if (e_sync == 0 && ', '    if ('),
     _m('second copy beside a failed write',
        'a new epoch in one copy where the other cannot be written',
        'unit super one_copy_unwritable', SUPER,
@@ -727,7 +727,7 @@ FILES = [
        'CM_INCARNATION_RANGE : 1;\n'),
     _m('emptying open in one copy', 'a new epoch in both copies, synced, when a pool is emptied',
        'unit super open_not_synced', SUPER,
-       '    if (e == 0)\n        e = write_both(s);\n    const bool untouched =',
+       '    if (e == 0)\n        e = write_copies(s, true);\n',
        '''    if (e == 0 && *emptied) {
         sb->seq++;
         sb->xxh3 = cm_format_super_sum(sb);
@@ -735,16 +735,16 @@ FILES = [
     } else if (e == 0) {
         e = write_both(s);
     }
-    const bool untouched ='''),
+'''),
     _m('emptying open not synced', 'sync of the copies when a pool is emptied',
        'crash pagecache fill-a,power-cut', SUPER,
-       '    if (e == 0)\n        e = write_both(s);\n    const bool untouched =',
+       '    if (e == 0)\n        e = write_copies(s, true);\n',
        '''    bool sync = s->sync;
     s->sync = sync && !*emptied;
     if (e == 0)
         e = write_both(s);
     s->sync = sync;
-    const bool untouched ='''),
+'''),
     _m('key before the epoch', 'an epoch that was not made durable is not used',
        'unit super failing_media',
        SUPER, '    if (e == 0) {\n        s->bumped', '    {\n        s->bumped'),

@@ -159,8 +159,8 @@ GROWTH = [
     _m('grow, session', 'a growth is told to readers', 'unit grow reader', SUPER,
        _SHUT, '    int e = 0;\n    if (e == 0) {\n        s->now.part', SUPER,
        '    (void)reopen(s); /* if it fails, readers find the pool shut, and serve nothing */\n'
-       '    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l',
-       '    cm_lock_release(&s->lock);\n    return e;\n}\n\nbool cm_super_l'),
+       '    cm_lock_release(&s->lock);\n    return e;\n}\n\nint cm_super_b',
+       '    cm_lock_release(&s->lock);\n    return e;\n}\n\nint cm_super_b'),
     _m('grow, close', 'a pool that grows is not closed', 'unit grow beside', 'api/grow.c',
        '    at_add_acq_rel(&c->live, 1); /* cm_close looks at it */\n', ''),
     _m('grow, full volume', 'a hole that cannot be filled is a lack of room',

@@ -91,7 +91,7 @@ SEALED = [
        'cm_record_sum(&k->c->media, k->old_key[i], place, r, &sum) || r->xxh3 == sum', '0'),
     # What fails for a moment.
     _m('failing seal, open', 'an open that cannot seal changes nothing', 'unit seal failing_open',
-       SUPER, 'const bool untouched = e == CM_ESEAL && !lost;',
+       SUPER, 'const bool untouched = (e == CM_ESEAL || e == CM_ENOSPC) && !lost;',
        'const bool untouched = false;'),
     _m('failing seal, lost', 'a loss is told, and not that nothing was changed',
        'unit seal failing_open_lost', SUPER,

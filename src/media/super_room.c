@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * super_room.c - superblocks that cannot be written; and what is asked of them.
+ *
+ * Owns: the end of a pool that cannot forget otherwise: its file becomes no pool.
+ *
+ * Why: on a copy-on-write volume each rewrite of a page needs a new block. If the volume is full,
+ * neither a header nor a record nor a new epoch can be written, although the file has its space.
+ * Reads go on, and so must writes of the origin.
+ *
+ * Who: api/, media/, protocol/, state/.
+ */
+#include "media/superblock.h"
+
+/* ---- No room --------------------------------------------------------------------------------- */
+
+bool cm_super_has_no_room(const struct cm_superblocks *s)
+{
+    bool full = false;
+    for (unsigned i = 0; s->file && i < CM_SUPER_COPIES; i++)
+        full = full || cm_plat_file_has_no_room(s->file, (uint64_t)i * CM_SUPER_STRIDE);
+    return full;
+}
+
+bool cm_super_give_up(struct cm_superblocks *s)
+{
+    if (!cm_super_has_no_room(s))
+        return false;
+    s->full = true;
+    /* The session's word becomes zero, too, which no reader takes for its session. It must not come
+     * to a value that it has had, so it stays as it is from here on. */
+    s->zeroed = true;
+    /* Durable before anybody is told that all is forgotten: the origin's next write may outlive a
+     * crash that would bring the superblocks back, and with them what is cached. */
+    if (cm_plat_file_zero(s->file, (uint64_t)CM_SUPER_COPIES * CM_SUPER_STRIDE))
+        return false;
+    /* No superblock comes after these zeros. It would name the new epoch, but what is forgotten
+     * from here on need not be durable. */
+    s->void_now = s->failed = true;
+    return true;
+}
+
+void cm_super_void(struct cm_superblocks *s)
+{
+    (void)cm_super_kill(s);
+    if (s->file)
+        cm_plat_file_void(s->file);
+}
+
+/* ---- Questions ------------------------------------------------------------------------------- */
+
+bool cm_super_lost(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const bool lost = s->lost;
+    cm_lock_release(&s->lock);
+    return lost;
+}
+
+bool cm_super_is_growing(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const bool growing = s->now.growing != 0;
+    cm_lock_release(&s->lock);
+    return growing;
+}
+
+struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
+                                       s->now.unnamed_boot == s->now.boot_number };
+    cm_lock_release(&s->lock);
+    return f;
+}
+
+bool cm_super_is_void(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const bool is = s->void_now;
+    cm_lock_release(&s->lock);
+    return is;
+}
+
+bool cm_super_is_full(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const bool is = s->full;
+    cm_lock_release(&s->lock);
+    return is;
+}

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_room.c - a volume that copies on write and is full (Linux): what is rewritten needs room,
+ * and there is none. An open leaves such a pool alone. A session whose pool can forget nothing goes
+ * on with a file that is no pool.
+ *
+ * Without such a volume, stores and writes fail as they would there. The last tests mount btrfs and
+ * xfs.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "file_common.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SUPERS ((size_t)CM_SUPER_COPIES * CM_SUPER_STRIDE)
+
+static char path[512]; /* of the pool */
+static char said[512]; /* the last error in the log */
+
+static void note_log(void *ctx, int level, const char *line)
+{
+    (void)ctx;
+    if (level == CM_LOG_ERROR)
+        (void)snprintf(said, sizeof(said), "%s", line);
+}
+
+/* ---- A full volume, made up ------------------------------------------------------------------ */
+
+static bool full;                /* no page can be written */
+static unsigned room;            /* but so many pages, in each of which stores go on */
+static const uint8_t *roomy[64]; /* these */
+static int roomy_copy = -1;      /* not -1: and those of this copy of the superblock */
+static unsigned roomy_pages;
+static bool no_holes;         /* the file system cannot make any */
+static unsigned failing_sync; /* so many syncs fail */
+static unsigned lost_syncs;   /* so many syncs of a range fail */
+static bool durable_hole;     /* the disk has no superblocks any more */
+static struct cm_persist_ops ops, real;
+
+static bool lacks_room(const void *p)
+{
+    const uint8_t *page = (const uint8_t *)p - (uintptr_t)p % 4096;
+    for (unsigned i = 0; i < roomy_pages; i++)
+        if (roomy[i] == page)
+            return false;
+    if (!full || (roomy_copy >= 0 && (uintptr_t)page / CM_SUPER_STRIDE % 2 == (unsigned)roomy_copy))
+        return false;
+    if (room == 0 || roomy_pages == 64)
+        return true;
+    room--;
+    roomy[roomy_pages++] = page;
+    return false;
+}
+
+static int room_write(void *ctx, void *dst, const void *src, size_t n)
+{
+    return lacks_room(dst) ? CM_EIO : real.write(ctx, dst, src, n);
+}
+static int room_store(void *ctx, uint64_t *p, uint64_t v)
+{
+    return lacks_room(p) ? CM_EIO : real.store64(ctx, p, v);
+}
+static int room_cas(void *ctx, uint64_t *p, uint64_t e, uint64_t v)
+{
+    return lacks_room(p) ? CM_EIO : real.cas64(ctx, p, e, v);
+}
+static int room_copy(void *ctx, void *dst, const void *src, size_t n)
+{
+    return lacks_room(dst) ? CM_EIO : real.copy(ctx, dst, src, n);
+}
+
+const struct cm_persist_ops *__real_cm_persist_choose(enum cm_flush_need need);
+const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need);
+const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need)
+{
+    ops = real = *__real_cm_persist_choose(need);
+    ops.write = room_write;
+    ops.store64 = room_store;
+    ops.cas64 = room_cas;
+    ops.copy = room_copy;
+    return &ops;
+}
+
+ssize_t LARGE(__real_, pwrite)(int fd, const void *p, size_t n, off_t at);
+ssize_t LARGE(__wrap_, pwrite)(int fd, const void *p, size_t n, off_t at);
+ssize_t LARGE(__wrap_, pwrite)(int fd, const void *p, size_t n, off_t at)
+{
+    errno = EDQUOT;
+    return full ? -1 : LARGE(__real_, pwrite)(fd, p, n, at);
+}
+
+int LARGE(__real_, fallocate)(int fd, int mode, off_t at, off_t n);
+int LARGE(__wrap_, fallocate)(int fd, int mode, off_t at, off_t n);
+int LARGE(__wrap_, fallocate)(int fd, int mode, off_t at, off_t n)
+{
+    errno = EOPNOTSUPP;
+    return no_holes && (mode & FALLOC_FL_PUNCH_HOLE) ? -1
+                                                     : LARGE(__real_, fallocate)(fd, mode, at, n);
+}
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+int __wrap_fsync(int fd)
+{
+    static const uint8_t zero[SUPERS];
+    uint8_t now[SUPERS];
+    if (failing_sync > 0) {
+        failing_sync--;
+        errno = EIO;
+        return -1;
+    }
+    durable_hole = pread(fd, now, sizeof(now), 0) == (ssize_t)sizeof(now) &&
+                   memcmp(now, zero, sizeof(now)) == 0;
+    return __real_fsync(fd);
+}
+
+int __real_msync(void *p, size_t n, int flags);
+int __wrap_msync(void *p, size_t n, int flags);
+int __wrap_msync(void *p, size_t n, int flags)
+{
+    if (lost_syncs == 0)
+        return __real_msync(p, n, flags);
+    lost_syncs--;
+    roomy_pages = 0; /* and others have taken what room there was */
+    errno = EIO;
+    return -1;
+}
+
+static unsigned flagged; /* files that were to be written in their place, and had no data yet */
+int __real_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg);
+int __wrap_ioctl(int fd, unsigned long request, void *arg)
+{
+    struct stat st;
+    unsigned flags;
+    if (request == FS_IOC_GETFLAGS) { /* a file that is compressed cannot have the other flag */
+        flags = FS_COMPR_FL | FS_NOATIME_FL;
+        memcpy(arg, &flags, sizeof(flags));
+        return 0;
+    }
+    if (request == FS_IOC_SETFLAGS) {
+        memcpy(&flags, arg, sizeof(flags));
+        flagged += flags == (FS_NOCOW_FL | FS_NOATIME_FL) && fstat(fd, &st) == 0 &&
+                   st.st_size == 0 && st.st_blocks == 0;
+        return __real_ioctl(fd, request, arg);
+    }
+    return __real_ioctl(fd, request, arg);
+}
+
+/* ---- Pools ----------------------------------------------------------------------------------- */
+
+static void open_again(struct pool *p)
+{
+    p->o.log = note_log;
+    REQUIRE(cm_open(path, &p->o, &p->c) == 0);
+    p->base = p->c->media.base;
+}
+
+/* Ten blocks of a file are cached, and the pool is checkpointed. */
+static cm_file *file_pool(struct pool *p, const cm_validator *v)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    o.size = MIB;
+    full = no_holes = durable_hole = false;
+    room = roomy_pages = failing_sync = lost_syncs = 0;
+    said[0] = 0;
+    memset(p, 0, sizeof(*p));
+    p->o = (cm_options)CM_OPTIONS_INIT;
+    p->o.probation_bytes = CM_PROBATION_NONE; /* all is in the pool */
+    (void)remove(path);
+    CHECK_EQ(cm_create(path, &o), 0);
+    open_again(p);
+    cm_file *f = warm(p, 1, v, 0);
+    CHECK_EQ(cm_checkpoint(p->c), 0);
+    return f;
+}
+
+static long long file_size(void)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? (long long)st.st_size : -1;
+}
+
+/* ---- Creation -------------------------------------------------------------------------------- */
+
+static void test_written_in_place(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    struct pool p;
+    flagged = 0;
+    cm_file *f = file_pool(&p, &v);
+    CHECK_EQ(flagged, 1);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), 0);
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    o.size = 2 * MIB;
+    CHECK_EQ(cm_resize(path, &o, NULL), 0);
+    CHECK_EQ(flagged, 2); /* its new file, too */
+    (void)remove(path);
+}
+
+/* ---- Open ------------------------------------------------------------------------------------ */
+
+/* However far it gets, the pool has what it had, and the next open with room finds it warm. */
+static void test_open(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    for (unsigned pages = 0; pages < 3; pages++) {
+        CASE("room for %u pages", pages);
+        struct pool p;
+        detach(file_pool(&p, &v));
+        CHECK_EQ(cm_close(p.c), 0);
+        full = true;
+        for (unsigned i = 0; i < 2; i++) {
+            room = pages;
+            roomy_pages = 0;
+            const int e = cm_open(path, &p.o, &p.c);
+            CHECK_EQ(e, pages < 2 ? CM_ENOSPC : 0);
+            if (e == 0)
+                break;
+            CHECK(strstr(said, "volume is full") != NULL);
+            CHECK(file_size() == (long long)MIB);
+        }
+        full = false;
+        if (pages < 2)
+            open_again(&p);
+        expect_kept(&p, 1, &v, true);
+        CHECK_EQ(cm_close(p.c), 0);
+        (void)remove(path);
+    }
+}
+
+/* One copy cannot be written. The other one stays as well: another system finds the pool closed. */
+static void test_open_copies(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        CASE("room for copy %u", i);
+        struct pool p;
+        struct cm_super sb[CM_SUPER_COPIES];
+        detach(file_pool(&p, &v));
+        CHECK_EQ(cm_close(p.c), 0);
+        full = true;
+        roomy_copy = (int)i;
+        CHECK_EQ(cm_open(path, &p.o, &p.c), CM_ENOSPC);
+        roomy_copy = -1;
+        const int fd = open(path, O_RDONLY | O_CLOEXEC);
+        for (unsigned j = 0; j < CM_SUPER_COPIES; j++)
+            CHECK(pread(fd, &sb[j], sizeof(sb[j]), (off_t)j * CM_SUPER_STRIDE) > 0);
+        (void)close(fd);
+        CHECK_EQ(sb[sb[1].seq > sb[0].seq].state, CM_SUPER_CLEAN);
+        full = false;
+        (void)remove(path);
+    }
+}
+
+/* A sync failed as well: the system may have lost what the last owner stored. Nothing counts. */
+static void test_open_lost(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    struct pool p;
+    detach(file_pool(&p, &v));
+    CHECK_EQ(cm_close(p.c), 0);
+    full = true;
+    room = 2;
+    lost_syncs = 1;
+    CHECK_EQ(cm_open(path, &p.o, &p.c), CM_EIO);
+    CHECK_EQ(file_size(), 0);
+    (void)remove(path);
+}
+
+/* ---- Sessions -------------------------------------------------------------------------------- */
+
+/* Nothing can be written. The bracket begins all the same: the file is no pool, durably. */
+static void test_give_up(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    for (unsigned failed = 0; failed < 2; failed++) {
+        CASE("%u syncs fail", failed);
+        struct pool p;
+        cm_file *f = file_pool(&p, &v);
+        full = true;
+        failing_sync = failed; /* the first one may tell of other pages */
+        cm_bracket w = begin_write(f, 3 * BLK, BLK);
+        CHECK(durable_hole);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        CHECK(put(f, 5, 1) != 0);
+        CHECK(strstr(said, "volume is full") != NULL);
+        CHECK(cm_write_end(f, &w, NULL) >= 0);
+        CHECK_EQ(pool_info(p.c).mode, CM_FREEZE);
+        CHECK(file_size() == (long long)MIB); /* who has it mapped reads on */
+        full = false; /* nothing makes it a pool again: what is forgotten now need not be durable */
+        write_and_end(f);
+        (void)cm_checkpoint(p.c);
+        detach(f);
+        CHECK(super_at(&p, 0)->seq == 0 && super_at(&p, 1)->seq == 0);
+        CHECK_EQ(cm_close(p.c), CM_EIO);
+        CHECK_EQ(file_size(), 0);
+        CHECK_EQ(cm_open(path, &p.o, &p.c), CM_ENOTPOOL);
+        (void)remove(path);
+    }
+}
+
+/* The hole is not durable, or there can be none: nothing may be written, until something works. */
+static void test_cannot_give_up(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    for (unsigned how = 0; how < 2; how++) {
+        CASE("how %u", how);
+        struct pool p;
+        cm_bracket w;
+        cm_file *f = file_pool(&p, &v);
+        full = true;
+        no_holes = how == 0;
+        failing_sync = how == 1 ? 2 : 0;
+        CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+        CHECK(strstr(said, "its volume is full") != NULL);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        full = false;
+        write_and_end(f);
+        CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        detach(f);
+        CHECK_EQ(cm_close(p.c), 0);
+        open_again(&p);
+        expect_kept(&p, 1, &v, false);
+        CHECK_EQ(cm_close(p.c), 0);
+        (void)remove(path);
+    }
+}
+
+/* A reader in another process is served nothing from the moment on in which the bracket begins. */
+static void test_readers(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    for (unsigned durable = 0; durable < 2; durable++) {
+        CASE("durable %u", durable);
+        struct pool p, r = { 0 };
+        cm_bracket w;
+        cm_file *f = file_pool(&p, &v);
+        r.o = (cm_options)CM_OPTIONS_INIT;
+        r.o.flags = CM_OPEN_SHARED;
+        REQUIRE(cm_open(path, &r.o, &r.c) == 0);
+        cm_file *g = attach_v(&r, 1, &v, 0);
+        CHECK_EQ(hits(g, 0, 10, 1), 10);
+        full = true;
+        failing_sync = durable ? 0 : 2;
+        CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), durable ? 0 : CM_EFORGET);
+        CHECK_EQ(hits(g, 0, 10, 1), 0);
+        if (durable)
+            CHECK(cm_write_end(f, &w, NULL) >= 0);
+        full = false;
+        write_and_end(f); /* a new epoch, and not a session that the reader has seen before */
+        CHECK_EQ(hits(g, 0, 10, 1), 0);
+        detach(g);
+        CHECK_EQ(cm_close(r.c), 0);
+        detach(f);
+        CHECK_EQ(cm_close(p.c), durable ? CM_EIO : 0);
+        (void)remove(path);
+    }
+}
+
+/* ---- Volumes --------------------------------------------------------------------------------- */
+
+static char dir[128]; /* of this run */
+static const char *cannot;
+
+static int sh(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int sh(const char *format, ...)
+{
+    char text[1024], line[1400];
+    va_list ap;
+    va_start(ap, format);
+    (void)vsnprintf(text, sizeof(text), format, ap);
+    va_end(ap);
+    (void)snprintf(line, sizeof(line), "cd %s && PATH=$PATH:/sbin:/usr/sbin && { %s; } >out 2>&1",
+                   dir, text);
+    return system(line);
+}
+
+/* Takes all room of the volume. */
+static void fill(void)
+{
+    (void)sh("dd if=/dev/zero of=m/fill bs=1M; sync; dd if=/dev/zero of=m/fill2 bs=4k; sync");
+}
+
+static bool mount_new(const char *mkfs)
+{
+    return sh("mkdir -p m && rm -f img && truncate -s %s img && %s img && mount -o loop img m",
+              strstr(mkfs, "xfs") ? "300M" : "128M", mkfs) == 0;
+}
+
+/* `copied`: a copy of the pool, or a snapshot, makes its pages copied on write. */
+static void on_volume(const char *mkfs, const char *copy, bool copied)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    struct pool p;
+    if (!mount_new(mkfs))
+        SKIP("cannot make or mount a volume of that kind here");
+    (void)snprintf(path, sizeof(path), "%s/m/pool", dir);
+    cm_file *f = file_pool(&p, &v);
+    if (sh("%s", copy) != 0)
+        SKIP("no copies of files here");
+    fill();
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK_EQ(hits(f, 0, 10, 1), copied ? 0 : 9);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    write_and_end(f);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), copied ? CM_EIO : 0);
+    (void)sh("umount m");
+}
+
+/* The volume is full when the pool is opened. It keeps what it has. */
+static void opened_full(const char *mkfs, const char *copy)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    struct pool p;
+    if (!mount_new(mkfs))
+        SKIP("cannot make or mount a volume of that kind here");
+    (void)snprintf(path, sizeof(path), "%s/m/pool", dir);
+    detach(file_pool(&p, &v));
+    CHECK_EQ(cm_close(p.c), 0);
+    if (sh("%s", copy) != 0)
+        SKIP("no copies of files here");
+    fill();
+    CHECK_EQ(cm_open(path, &p.o, &p.c), CM_ENOSPC);
+    REQUIRE(sh("rm m/fill* && sync") == 0);
+    open_again(&p);
+    expect_kept(&p, 1, &v, true);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)sh("umount m");
+}
+
+#define NEED(program)                                                                              \
+    if (cannot)                                                                                    \
+        SKIP(cannot);                                                                              \
+    if (sh("command -v %s", program) != 0)                                                         \
+    SKIP("no " program " here")
+
+static void test_btrfs(void)
+{
+    NEED("mkfs.btrfs");
+    CALL(on_volume("mkfs.btrfs -q", "true", false));
+}
+
+static void test_btrfs_snapshot(void)
+{
+    NEED("btrfs");
+    CALL(on_volume("mkfs.btrfs -q", "btrfs subvolume snapshot m m/s", true));
+}
+
+static void test_btrfs_opened(void)
+{
+    NEED("btrfs");
+    CALL(opened_full("mkfs.btrfs -q", "btrfs subvolume snapshot m m/s"));
+}
+
+static void test_xfs_copy(void)
+{
+    NEED("mkfs.xfs");
+    CALL(on_volume("mkfs.xfs -q", "cp --reflink=always m/pool m/copy", true));
+}
+
+static const struct harness_test tests[] = {
+    TEST(written_in_place), TEST(open),           TEST(open_copies), TEST(open_lost),
+    TEST(give_up),          TEST(cannot_give_up), TEST(readers),     TEST(btrfs),
+    TEST(btrfs_snapshot),   TEST(btrfs_opened),   TEST(xfs_copy),
+};
+
+int main(int argc, char **argv)
+{
+    const char *tmp = getenv("TMPDIR");
+    (void)snprintf(dir, sizeof(dir), "%s/cm-room-XXXXXX", tmp && strlen(tmp) < 64 ? tmp : "/tmp");
+    if (!mkdtemp(dir))
+        return 1;
+    (void)snprintf(path, sizeof(path), "%s/pool", dir);
+    if (geteuid() != 0)
+        cannot = "needs root";
+    else if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+        cannot = "no mount namespace of its own here";
+    const int status = HARNESS_MAIN(tests, argc, argv);
+    (void)sh("umount m");
+    char line[200];
+    (void)snprintf(line, sizeof(line), "rm -rf %s", dir);
+    return system(line) == 0 ? status : 1;
+}
