@@ -576,8 +576,9 @@ enum {
                                     * cm_files_begin work. It keeps an owner out (CM_EOWNED) as
                                     * long as it is open */
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless the CPU can make stores durable */
-    CM_OPEN_NO_GUARD = 1u << 2,    /* no fault guard for this pool: a damaged page ends the process.
-                                    * Handlers and signal masks are not touched for it */
+    /* No fault guard for this pool: a damaged page, or somebody who cuts the file, ends the
+     * process. Handlers and signal masks are not touched for it. */
+    CM_OPEN_NO_GUARD = 1u << 2,
     CM_OPEN_ANY_OWNER = 1u << 3, /* also open a pool that others own or may write: they decide what
                                   * is read through it */
     /* Read the pool's metadata (cm_info.metadata_bytes: all but the slots) into memory before
@@ -1487,6 +1488,7 @@ typedef struct cm_pins {
  * was there before cm_open(). A system call that gets the address fails with EFAULT. If you cannot
  * accept that, use cm_read(). If you pass the addresses to system calls only, answer EFAULT with
  * cm_read_through(), which also takes the slot out of use.
+ * If somebody cuts the pool's file inside a page meanwhile, pinned bytes of that page become zeros.
  * CM_ENOTSUP: the pool is sealed, or open with CM_OPEN_SHARED.
  * CM_EINVAL CM_ERANGE CM_EBUSY (more than 127 pins on one slot, or more than 4096 sets of pins in
  * this cache: use cm_read()). */

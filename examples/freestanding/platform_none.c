@@ -87,6 +87,7 @@ NOTHING(cm_plat_sleep, (uint64_t ns))
 ANSWER(bool, cm_plat_is_resident, (const void *p, size_t n), true)
 ANSWER(bool, cm_plat_file_is_resident, (const struct cm_plat_file *f, const void *p, size_t n),
        true)
+ANSWER(size_t, cm_plat_cut_page, (void), 0) /* there are no files */
 NOTHING(cm_plat_will_need, (void *p, size_t n))
 ANSWER(int, cm_plat_lock_pages, (void *p, size_t n), 0)
 NOTHING(cm_plat_unlock_pages, (void *p, size_t n))

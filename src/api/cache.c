@@ -367,7 +367,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
     c->media.ops = cm_persist_choose(d == CM_DURABILITY_DAX ? CM_FLUSH_LINES : CM_FLUSH_NONE);
     if (d == CM_DURABILITY_DAX && !c->media.ops->flushes)
         d = CM_DURABILITY_PAGECACHE; /* the CPU cannot write lines back: do not claim DAX */
-    c->media.stats = c->media.base;
+    c->media.end = c->media.stats = c->media.base;
     if (c->shared)
         c->media.ops = cm_persist_readonly();
     int e = guard(c, bytes > c->opts.grow_max ? bytes : c->opts.grow_max, what);
@@ -384,6 +384,7 @@ static int open_mapped(cm_cache *c, uint64_t bytes, enum cm_durability d, const 
         e = cm_say_refused(c, what, "no memory for the tables of an open pool",
                            cm_cache_alloc_parts(c));
     if (e == 0) {
+        cm_end_begin(c);
         cm_copy_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
         cm_fill_choice_begin(c, !(c->opts.flags & CM_OPEN_NO_TUNING));
     }

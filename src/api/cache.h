@@ -209,6 +209,11 @@ static inline int cm_report_error(cm_cache *c, int e)
 /* Returns 0 if the file has its full size, or if there is no file. Else CM_ETRUNCATED: the first
  * such call logs it and empties the pool. No lock is held. */
 int cm_cache_whole(struct cm_cache *c);
+/* The pool is mapped, and has its memory: from here on a call notices that the file was cut, as far
+ * as a load of its last page tells (cm_media_uncut). */
+void cm_end_begin(struct cm_cache *c);
+/* The same for the length that it has grown to. */
+void cm_end_grow(struct cm_cache *c, const struct cm_geometry *to);
 /* Logs damage that was noted: of each kind the first event at once, later ones at most once a
  * minute. `all`: also what the minute holds back. No lock is held. */
 void cm_say_damage(struct cm_cache *c, bool all);

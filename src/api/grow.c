@@ -141,6 +141,7 @@ static void use(struct grow *z)
     struct cm_cache *const c = z->c;
     struct cm_media *const m = &c->media;
     cm_memo_load_all(&c->memo); /* the next memo is elsewhere */
+    cm_end_grow(c, &z->to);     /* before blocks are found behind the old end */
     cm_media_add_part(m, &z->to);
     /* Release: who sees it sees its cells. Before the old cells are used no more: nothing is
      * published until c->growing is 0 again. */

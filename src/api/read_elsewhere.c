@@ -24,6 +24,10 @@ static __attribute__((noinline)) enum cm_found read_found(struct cm_cache *c,
     cm_slot_prefetch_payload(&at, (uint32_t)(offset % CM_BLOCK_SIZE), len, CM_PREFETCH_LINES);
     if (!cm_fast_copy(c, &found, &at, offset, buf, len))
         return CM_FOUND_CONFLICT;
+    if (!cm_media_uncut(&c->media)) {
+        memset(buf, 0, len);
+        return CM_FOUND_CONFLICT; /* the long way notes it */
+    }
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     return CM_FOUND_HIT;
 }

@@ -169,6 +169,10 @@ cm_fast_read(struct cm_object *f, const struct cm_plat_thread *t, const struct c
     if (!cm_fast_fits(f, offset, len) || !cm_fast_may(f, incarnation, ~(uint32_t)CM_GATE_SHARED) ||
         !cm_fast_copy(c, g, at, offset, buf, len))
         return false;
+    if (!cm_media_uncut(&c->media)) {
+        memset(buf, 0, len);
+        return false; /* the long way notes it */
+    }
     static_assert(CM_STAT_hit_bytes == CM_STAT_hit_blocks + 1, "cm_media_count2 counts neighbours");
     cm_media_count2(&c->media, t, CM_STAT_hit_blocks, 1, len);
     return true;

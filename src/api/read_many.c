@@ -188,6 +188,18 @@ static bool make_miss(struct cm_object *f, cm_read_vec *v)
     return v->len == 0;
 }
 
+/* The file was cut while blocks were copied. */
+static __attribute__((noinline)) int64_t miss_all(struct cm_object *f, cm_read_vec *v, size_t size,
+                                                  size_t n)
+{
+    int64_t whole = 0;
+    cm_suspect(f->cache); /* the call will look at the file when it ends */
+    for (size_t i = 0; i < n; i++)
+        if (vec_at(v, size, i)->result >= 0)
+            whole += make_miss(f, vec_at(v, size, i));
+    return whole;
+}
+
 /* The version that what was copied before is of. 0 also if another process owns the pool, and what
  * was copied does not count. */
 static uint64_t version_of(struct cm_object *f)
@@ -208,6 +220,8 @@ int64_t cm_range_read_many(struct cm_object *f, cm_read_vec *v, size_t size, siz
         for (size_t i = 0; tries > 0 && i < n; i++)
             take_back(vec_at(v, size, i)); /* the next try may find less */
         whole = read_vecs(f, v, size, n);
+        if (whole > 0 && !cm_media_uncut(&f->cache->media))
+            return miss_all(f, v, size, n);
         now = version_of(f); /* after the copies: each ended with an acquire */
         if (now == before && (now != 0 || !cm_object_is_shared(f)))
             return whole; /* versions do not come back: all of it is of this one */

@@ -203,19 +203,32 @@ static struct cm_blocks run_of(const struct walk *w)
                                .pos = w->offset };
 }
 
-/* Reads what is cached of a run of `len` bytes. *serves: does that count? Where another process
- * owns the pool, it may not count any more when it was copied. Then it is taken back. */
+/* Nothing counts of what was copied. */
+static void take_back(const struct walk *w, struct cm_blocks *run, uint8_t *buf)
+{
+    if (run->pos > w->offset) /* else buf may be NULL */
+        memset(buf, 0, (size_t)(run->pos - w->offset));
+    run->pos = w->offset;
+    run->hits = run->buffered = 0;
+}
+
+/* Reads what is cached of a run of `len` bytes. *serves: does that count? If the file was cut
+ * meanwhile, it does not. Where another process owns the pool, it may not count any more when it
+ * was copied. Then it is taken back. */
 static enum cm_found read_run(struct walk *w, struct cm_blocks *run, uint8_t *buf, size_t len,
                               bool resident, bool *serves)
 {
     const enum cm_found found =
         resident ? cm_blocks_read_resident(run, buf) : cm_blocks_read(run, buf);
+    if (run->hits > run->buffered && !cm_media_uncut(&w->c->media)) {
+        cm_suspect(w->c); /* the call will look at the file when it ends */
+        take_back(w, run, buf);
+        *serves = false;
+        return CM_FOUND_MEDIA;
+    }
     if (!cm_object_is_shared(w->f) || cm_told_holds(w->f, w->incarnation))
         return found;
-    if (run->pos > w->offset) /* else buf may be NULL */
-        memset(buf, 0, (size_t)(run->pos - w->offset));
-    run->pos = w->offset;
-    run->hits = run->buffered = 0;
+    take_back(w, run, buf);
     *serves = false;
     w->end = w->offset + len; /* nobody knows where the file ends now */
     w->eof = false;
@@ -294,14 +307,21 @@ int64_t cm_range_read_whole(struct cm_object *f, const struct cm_plat_thread *t,
     return end_whole(&w, &run, cause);
 }
 
+static bool end_is_resident(const struct cm_media *m)
+{
+    return cm_media_is_resident(m, at_load_relaxed(&m->end), 1);
+}
+
 int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, size_t len)
 {
     struct walk w;
     enum cm_stat cause = CM_STAT_miss_mode;
     bool serves = walk_begin(&w, f, offset, len);
     struct cm_blocks run = run_of(&w);
-    /* The counters lie in the pool, too. Their page is tested once: the first hit uses it. */
-    if (serves && (w.c->directly || cm_media_counters_resident(&w.c->media)))
+    /* The counters lie in the pool, too, and so does what cm_media_uncut() loads. Their pages
+     * are tested once: the first hit uses them. */
+    if (serves && (w.c->directly ||
+                   (cm_media_counters_resident(&w.c->media) && end_is_resident(&w.c->media))))
         cause = cause_of(read_run(&w, &run, buf, len, true, &serves));
     return end_whole(&w, &run, cause);
 }
@@ -346,6 +366,16 @@ static void release(struct cm_cache *c, cm_pins *pins)
     pins->n = 0;
 }
 
+/* false: the file was cut while they were looked for; the pins are released. */
+static inline __attribute__((always_inline)) bool pins_count(struct cm_cache *c, cm_pins *pins)
+{
+    if (pins->n == 0 || cm_media_uncut(&c->media))
+        return true;
+    cm_suspect(c); /* the call will look at the file when it ends */
+    release(c, pins);
+    return false;
+}
+
 /* false: no more sets can be held; the pins are released. */
 static inline __attribute__((always_inline)) bool
 register_set(struct cm_cache *c, const struct cm_plat_thread *t, cm_pins *pins)
@@ -362,8 +392,8 @@ register_set(struct cm_cache *c, const struct cm_plat_thread *t, cm_pins *pins)
     return true;
 }
 
-/* Enters a set of one pin, and counts it. false: no more sets can be held, and nothing is pinned.
- */
+/* Enters a set of one pin, and counts it. false: no more sets can be held, or the file was cut, and
+ * nothing is pinned. */
 static inline __attribute__((always_inline)) bool end_pin_one(struct cm_object *f,
                                                               const struct cm_fast *g,
                                                               uint64_t offset, size_t len,
@@ -372,7 +402,7 @@ static inline __attribute__((always_inline)) bool end_pin_one(struct cm_object *
     const struct cm_plat_thread *const t = cm_plat_thread();
     pins->opaque[PINS_SLOTS] = g->slot;
     pins->n = 1;
-    if (!register_set(f->cache, t, pins))
+    if (!pins_count(f->cache, pins) || !register_set(f->cache, t, pins))
         return false;
     cm_media_count2(&f->cache->media, t, CM_STAT_hit_blocks, 1, len);
     cm_fast_end(cm_incarnation_number(g->incarnation), offset + len, false, miss);
@@ -469,6 +499,13 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
             cause = CM_STAT_miss_short;
             break;
         }
+    }
+    if (!pins_count(w.c, pins)) {
+        pos = offset;
+        pieces = 0;
+        buffered = 0;
+        fillable = full = false;
+        cause = CM_STAT_miss_media;
     }
     *iovcnt = pieces;
     if ((busy && pins->n == 0) || !register_set(w.c, cm_plat_thread(), pins))

@@ -278,6 +278,74 @@ int cm_cache_whole(struct cm_cache *c)
     return CM_ETRUNCATED;
 }
 
+/* ---- The last page of the file -------------------------------------------------------------- */
+
+/* How many slots end at byte `at` of the pool, or before it? Places grow with numbers. */
+static uint64_t slots_below(const struct cm_geometry *g, uint64_t at)
+{
+    uint64_t low = 0, high = g->slots;
+    while (low < high) {
+        const uint64_t mid = low + (high - low) / 2;
+        if (cm_format_payload_at(g, mid) + CM_BLOCK_SIZE <= at)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* The first byte of the last page that a file of this geometry has. */
+static uint64_t last_page(const struct cm_geometry *g)
+{
+    const uint64_t page = cm_plat_cut_page();
+    return (g->pool_size - 1) / page * page;
+}
+
+static bool can_be_cut(const struct cm_cache *c)
+{
+    return c->media.file && !c->media.seal && !c->readonly && cm_plat_cut_page() > 0;
+}
+
+/* The file is whole, and yet its last page cannot be loaded: it is damaged, or a hole that a full
+ * volume cannot fill. Looks for one before it, in ever longer steps: the superblock is there in any
+ * case. What lies behind it is verified in each hit from here on. */
+static void lower_end(struct cm_cache *c)
+{
+    struct cm_media *const m = &c->media;
+    uint64_t at = (uint64_t)(at_load_relaxed(&m->end) - m->base), step = cm_plat_cut_page();
+    if (at == 0 || !c->guarded || !cm_guard_available() || at_load_relaxed(&c->growing) ||
+        cm_guard_touch(m->base + at) == 0)
+        return;
+    for (; at > 0 && cm_guard_touch(m->base + at) != 0; step *= 2)
+        at = at > step ? at - step : 0;
+    const uint64_t known = slots_below(&m->geo, at);
+    /* A thread that judges a slot now may mark it late. For that to matter, the file must be cut,
+     * too. */
+    at_store_relaxed(&c->known, known);
+    for (uint64_t slot = known; slot < cm_media_slots(m); slot++)
+        cm_ring_clear_verified(&c->policy.ring, slot);
+    at_store_relaxed(&m->end, m->base + at);
+}
+
+void cm_end_begin(struct cm_cache *c)
+{
+    c->known = UINT64_MAX;
+    if (!can_be_cut(c))
+        return;
+    c->media.end = c->media.base + last_page(&c->media.geo);
+    c->known = slots_below(&c->media.geo, last_page(&c->media.geo));
+    lower_end(c);
+}
+
+void cm_end_grow(struct cm_cache *c, const struct cm_geometry *to)
+{
+    if (!can_be_cut(c))
+        return;
+    at_store_relaxed(&c->media.end, c->media.base + last_page(to));
+    /* Release: pairs with the acquire in cm_cache_judged(). */
+    at_store_release(&c->known, slots_below(to, last_page(to)));
+}
+
 /* ---- The whole pool -------------------------------------------------------------------------- */
 
 bool cm_is_unsaid(uint32_t *flag)
@@ -307,6 +375,7 @@ void cm_say_trouble(cm_cache *c)
         uint32_t due = CM_SAY_DUE;
         /* Acquire: what was noted before is told now. What is noted from here on is told next. */
         (void)at_cas_acq_rel(&c->suspect, &due, CM_SAY_NOTHING);
+        lower_end(c);
         say_full(c);
         cm_say_damage(c, false);
     }

@@ -22,6 +22,7 @@ struct cm_media {
     uint64_t check_key;    /* seeds checks; atomic: changes with the epoch */
     cm_guard_take_fn take; /* atomic; or NULL */
     uint32_t lines;        /* atomic; CM_LINES_*: of a payload, that a hit prefetches */
+    const uint8_t *end;    /* atomic; what cm_media_uncut() loads: in the file's last page */
     /* What stands for the pool in the addresses of statistics: `base`. A reader's own memory, where
      * another process owns the pool. */
     uint8_t *stats;
@@ -102,6 +103,22 @@ static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, siz
             return false;
     }
     return true;
+}
+
+/* Was the pool whole while the calling thread copied out of it, or looked at what it has pinned?
+ * Asked once at the end of each call that serves such bytes; false: none of them counts.
+ *
+ * If somebody cuts the file inside a page, the rest of that page becomes zeros without a fault. But
+ * the system first takes the pages behind it away from every CPU: from then on a load there faults.
+ * So if the last page of the file can be loaded, no zeros had been written before. The load must
+ * come behind the copies; else the cut may come between. The fence keeps them in this order:
+ * x86-64 keeps all loads in order, other CPUs do not. Of what lies in the last page itself this
+ * says nothing: such slots are verified in each hit (cm_cache.known). In a pool whose file nobody
+ * can cut, and in a sealed one, whose hits are all verified, `end` is the superblock. */
+static inline __attribute__((always_inline)) bool cm_media_uncut(const struct cm_media *m)
+{
+    at_fence_acquire();
+    return __builtin_expect(cm_guard_touch(at_load_relaxed(&m->end)) == 0, 1);
 }
 
 static inline uint64_t *cm_media_shard(const uint8_t *base, uint32_t shard)

@@ -32,6 +32,12 @@ int cm_guard_load64(const uint64_t *p, uint64_t *v)
     return 0;
 }
 
+int cm_guard_touch(const uint8_t *p)
+{
+    (void)at_load_relaxed(p);
+    return 0;
+}
+
 int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n)
 {
     for (size_t i = 0; i < n; i++) {

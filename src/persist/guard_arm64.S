@@ -51,6 +51,12 @@ FUNCTION(cm_guard_load64)
         RETURN_0
 END(cm_guard_load64)
 
+/* int cm_guard_touch(const uint8_t *p) */
+FUNCTION(cm_guard_touch)
+        ldrb    w1, [x0]
+        RETURN_0
+END(cm_guard_touch)
+
 /* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order */
 FUNCTION(cm_guard_load_words)
         cbz     x2, 2f

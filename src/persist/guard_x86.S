@@ -82,6 +82,12 @@ FUNCTION(cm_guard_load64)
         RETURN_0
 END(cm_guard_load64)
 
+/* int cm_guard_touch(const uint8_t *p) */
+FUNCTION(cm_guard_touch)
+        movzbl  (A0), %eax
+        RETURN_0
+END(cm_guard_touch)
+
 /* int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n): in ascending order. It stores
  * to v in pairs; each word of a pair is loaded whole. A caller that compares the words in pairs,
  * too, need not wait until the stores to v have left the store buffer. A CPU with AVX loads an

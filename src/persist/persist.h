@@ -70,6 +70,8 @@ cm_persist_copy_fn cm_persist_cached_copy(const struct cm_persist_ops *ops, size
  * its range was registered with cm_guard_add. */
 int cm_guard_load64(const uint64_t *p, uint64_t *v);               /* acquire */
 int cm_guard_load_words(const uint64_t *p, uint64_t *v, size_t n); /* n words, each acquire */
+/* Loads a byte, and needs only to know whether that can be done. Relaxed. */
+int cm_guard_touch(const uint8_t *p);
 /* Compares the upper 22 bits of eight words, a whole cache line, with `tag`. Returns a bit for each
  * that is equal, or CM_EIO. *word: the first of them, loaded once more (it may have changed);
  * unchanged if there is none. */

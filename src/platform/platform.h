@@ -192,6 +192,10 @@ bool cm_plat_is_resident(const void *p, size_t n);
  * itself is asked. Then this begins to read a page that is not in memory, and it is false, too, if
  * the file system cannot answer. */
 bool cm_plat_file_is_resident(const struct cm_plat_file *f, const void *p, size_t n);
+/* Bytes of a page of a mapped file. If somebody cuts the file, the system fills the page in which
+ * the cut lies with zeros from there on, without a fault; the pages behind it fault, and do so
+ * before those zeros are written. 0: nobody can cut a file that is mapped. */
+size_t cm_plat_cut_page(void);
 /* Begins to read these pages, and does not wait. A hint. */
 void cm_plat_will_need(void *p, size_t n);
 /* Keeps these pages in memory from their next use on, until cm_plat_unlock_pages() or the end of

@@ -194,6 +194,11 @@ static struct pages pages_of(const void *p, size_t n)
 
 #define RESIDENT_STEP 64u /* pages in one system call */
 
+size_t cm_plat_cut_page(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
 bool cm_plat_is_resident(const void *p, size_t n)
 {
     const struct pages all = pages_of(p, n);

@@ -136,7 +136,12 @@ static inline bool cm_ring_is_verified(const struct cm_ring *r, uint64_t slot)
 static inline void cm_ring_set_verified(struct cm_ring *r, uint64_t slot)
 {
     if (!cm_ring_is_verified(r, slot))
-        (void)at_or_relaxed(&r->ref[slot], (uint8_t)CM_REF_VERIFIED);
+        (void)at_or_acq_rel(&r->ref[slot], (uint8_t)CM_REF_VERIFIED); /* cm_cache_judged() */
+}
+static inline void cm_ring_clear_verified(struct cm_ring *r, uint64_t slot)
+{
+    if (cm_ring_is_verified(r, slot))
+        (void)at_and_acq_rel(&r->ref[slot], (uint8_t)~CM_REF_VERIFIED);
 }
 /* A slot's byte; only for the two below. */
 static inline uint8_t cm_ring_byte(const struct cm_ring *r, uint64_t slot)

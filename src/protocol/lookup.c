@@ -16,7 +16,7 @@
 
 static bool must_verify(struct cm_cache *c, uint64_t slot)
 {
-    return c->opts.verify == CM_VERIFY_ALWAYS ||
+    return c->opts.verify == CM_VERIFY_ALWAYS || slot >= at_load_relaxed(&c->known) ||
            (c->opts.verify == CM_VERIFY_FIRST_HIT && !cm_ring_is_verified(&c->policy.ring, slot));
 }
 
@@ -43,7 +43,7 @@ static enum cm_found copy_slot(struct cm_cache *c, const struct cm_key *k, uint6
         case CM_SLOT_HIT:
             if (verify)
                 cm_count(c, CM_STAT_verified, 1);
-            cm_ring_set_verified(&c->policy.ring, slot);
+            cm_cache_judged(c, slot);
             return CM_FOUND_HIT;
         case CM_SLOT_OTHER:
             return CM_FOUND_ABSENT;
@@ -279,7 +279,7 @@ static enum cm_found verify_pinned(struct cm_cache *c, const struct cm_key *k, u
     switch (cm_slot_verify(&c->media, slot, h)) {
     case CM_SLOT_HIT:
         cm_count(c, CM_STAT_verified, 1);
-        cm_ring_set_verified(&c->policy.ring, slot);
+        cm_cache_judged(c, slot);
         return CM_FOUND_HIT;
     case CM_SLOT_UNREADABLE:
         cm_step_trouble(c, CM_TROUBLE_MEDIA, slot, k);

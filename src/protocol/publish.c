@@ -341,7 +341,7 @@ static void set_verified(struct cm_cache *c, const struct cm_newcomer *n, unsign
 {
     for (unsigned i = 0; i < count; i++)
         if (n[i].result == 0)
-            cm_ring_set_verified(&c->policy.ring, n[i].slot);
+            cm_cache_judged(c, n[i].slot);
 }
 
 void cm_publish_count_refused(struct cm_cache *c, const struct cm_newcomer *n, unsigned count)

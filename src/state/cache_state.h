@@ -126,6 +126,7 @@ struct cm_cache {
     uint32_t broken;       /* atomic, enum cm_say; forgetting failed: bypass */
     uint64_t judged_key;   /* check key at open; with another key slots are judged again */
     uint64_t sample_below; /* atomic; places below this are in the sample */
+    uint64_t known;        /* atomic; slots from here on are verified in each hit: trouble.c */
     /* Loaded at the end of every other call. */
     uint32_t failing;   /* atomic, enum cm_say; many media errors: no more fills */
     uint32_t older;     /* atomic, enum cm_say; the superblock was older than the pool */
@@ -248,6 +249,15 @@ static inline void cm_suspect(struct cm_cache *c)
         /* Release: pairs with the swap in cm_say_trouble(). A thread that asks the system because
          * of this also sees what was noted in c->trouble before. */
         at_store_release(&c->suspect, CM_SAY_DUE);
+}
+
+/* This session has found the slot right, or has filled it. */
+static inline void cm_cache_judged(struct cm_cache *c, uint64_t slot)
+{
+    /* Acquire, and the mark is a release: whoever finds the mark of a slot that was in the file's
+     * last page also finds where that page is now (cm_end_grow). */
+    if (slot < at_load_acquire(&c->known))
+        cm_ring_set_verified(&c->policy.ring, slot);
 }
 
 /* Allocates memory through the caller's hook. It is zeroed; large memory is zeroed lazily. */

@@ -45,6 +45,7 @@ from rows_checkpoint import CHECKPOINT  # noqa: E402
 from rows_ended import ENDED  # noqa: E402
 from rows_faults import FAULTS  # noqa: E402
 from rows_files import FILES  # noqa: E402
+from rows_cut import CUTS  # noqa: E402
 from rows_grow import GROWTH  # noqa: E402
 from rows_histories import HISTORY_ROWS  # noqa: E402
 from rows_keep import KEEP  # noqa: E402
@@ -60,7 +61,8 @@ from rows_shared import SHARED_READERS  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
-MUTANTS += OBJECTS + SHARED_READERS + GROWTH + FAULTS + HISTORY_ROWS + SEALED + ENDED + FULL
+MUTANTS += OBJECTS + SHARED_READERS + GROWTH + CUTS + FAULTS + HISTORY_ROWS + SEALED + ENDED
+MUTANTS += FULL
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',

@@ -711,10 +711,10 @@ static const struct harness_test api_tests[] = {
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { api_tests,         api_fork_tests,
-                                                     api_many_tests,    api_owner_tests,
-                                                     api_structs_tests, api_pool_tests,
-                                                     api_stats_tests,   api_versions_tests };
+static const struct harness_test *const tables[] = {
+    api_tests,      api_fork_tests,  api_many_tests,     api_owner_tests, api_structs_tests,
+    api_pool_tests, api_stats_tests, api_versions_tests, api_cut_tests
+};
 
 /* ---- Files and children ---------------------------------------------------------------------- */
 
