@@ -366,14 +366,16 @@ static void release(struct cm_cache *c, cm_pins *pins)
     pins->n = 0;
 }
 
-/* false: the file was cut while they were looked for; the pins are released. */
-static inline __attribute__((always_inline)) bool pins_count(struct cm_cache *c, cm_pins *pins)
+static __attribute__((noinline, cold)) bool take_pins_back(struct cm_cache *c, cm_pins *pins)
 {
-    if (pins->n == 0 || cm_media_uncut(&c->media))
-        return true;
     cm_suspect(c); /* the call will look at the file when it ends */
     release(c, pins);
     return false;
+}
+/* false: the file was cut while they were looked for; the pins are released. */
+static inline __attribute__((always_inline)) bool pins_count(struct cm_cache *c, cm_pins *pins)
+{
+    return pins->n == 0 || cm_media_uncut(&c->media) || take_pins_back(c, pins);
 }
 
 /* false: no more sets can be held; the pins are released. */

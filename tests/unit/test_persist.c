@@ -182,6 +182,7 @@ static void test_words(void)
         CHECK(memcmp(v, w, n * 8) == 0);
         CHECK(v[n] == UINT64_C(0xeeeeeeeeeeeeeeee));
     }
+    CHECK_EQ(cm_guard_touch((const uint8_t *)w), 0);
     w[2] = UINT64_MAX - 1;
     CHECK_EQ(cm_guard_add64(&w[2], 1), 0);
     CHECK_EQ(cm_guard_add64_own(&w[2], 1), 0);

@@ -127,6 +127,8 @@ static void check_guarded_loads(const struct poison *p)
     CHECK_EQ(cm_guard_load64(bad, v), CM_EIO);
     CHECK_EQ(cm_guard_load64(good, v), 0);
     CHECK(v[0] == UINT64_C(0x5a5a5a5a5a5a5a5a));
+    CHECK_EQ(cm_guard_touch(p->bad), CM_EIO);
+    CHECK_EQ(cm_guard_touch(p->good), 0);
     CHECK_EQ(cm_guard_load_words(bad, v, 4), CM_EIO);
     CHECK_EQ(cm_guard_load_words(bad - 2, v, 4), CM_EIO); /* its last words are bad */
     CHECK_EQ(cm_guard_load_words(bad - 4, v, 4), 0);
