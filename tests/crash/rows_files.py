@@ -133,7 +133,7 @@ FILES = [
        '        (fstatfs(fd, &s) == 0 && s.f_type == TMPFS_MAGIC)) {',
        '        fstatfs(fd, &s) == 0) {'),
     _m('resident, counters', '... of the counters', 'unit resident each_page', 'api/read_range.c',
-       '(w.c->directly || cm_media_counters_resident(&w.c->media))', 'true'),
+       '(cm_media_counters_resident(&w.c->media) && end_', '(end_'),
     _m('resident, buffer', 'a block in the probation buffer needs no page',
        'unit resident buffered',
        'api/read_blocks.c',

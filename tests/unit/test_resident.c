@@ -93,6 +93,8 @@ static void test_each_page(void)
         /* The test itself reads the counters. */
         CALL(check_needs(f, 3, cm_media_shard(p.base, cm_plat_thread()->number), true));
     }
+    p.c->media.end = p.base + MIB - BLK; /* as if the pool were in a file */
+    CALL(check_needs(f, 3, p.c->media.end, false));
     pretend.page = payload_of(p.c, slot_of(f, 4));
     CHECK_EQ(read_resident(f, 3, 1), BLK); /* another block's page */
     CHECK_EQ(read_resident(f, 3, 2), CM_EABSENT);
