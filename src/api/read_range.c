@@ -366,16 +366,14 @@ static void release(struct cm_cache *c, cm_pins *pins)
     pins->n = 0;
 }
 
-static __attribute__((noinline, cold)) bool take_pins_back(struct cm_cache *c, cm_pins *pins)
+/* false: the file was cut while they were looked for; the pins are released. */
+static bool pins_count(struct cm_cache *c, cm_pins *pins)
 {
+    if (pins->n == 0 || cm_media_uncut(&c->media))
+        return true;
     cm_suspect(c); /* the call will look at the file when it ends */
     release(c, pins);
     return false;
-}
-/* false: the file was cut while they were looked for; the pins are released. */
-static inline __attribute__((always_inline)) bool pins_count(struct cm_cache *c, cm_pins *pins)
-{
-    return pins->n == 0 || cm_media_uncut(&c->media) || take_pins_back(c, pins);
 }
 
 /* false: no more sets can be held; the pins are released. */
@@ -401,10 +399,14 @@ static inline __attribute__((always_inline)) bool end_pin_one(struct cm_object *
                                                               uint64_t offset, size_t len,
                                                               cm_pins *pins, cm_miss *miss)
 {
+    if (!cm_media_uncut(&f->cache->media)) {
+        cm_lookup_unpin(f->cache, g->slot); /* the long way notes it */
+        return false;
+    }
     const struct cm_plat_thread *const t = cm_plat_thread();
     pins->opaque[PINS_SLOTS] = g->slot;
     pins->n = 1;
-    if (!pins_count(f->cache, pins) || !register_set(f->cache, t, pins))
+    if (!register_set(f->cache, t, pins))
         return false;
     cm_media_count2(&f->cache->media, t, CM_STAT_hit_blocks, 1, len);
     cm_fast_end(cm_incarnation_number(g->incarnation), offset + len, false, miss);

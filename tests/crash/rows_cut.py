@@ -34,7 +34,9 @@ CUTS = [
         if (whole > 0 && !uncut)
 '''),
     _m('cut, pins', 'and pins', 'unit api cut_block', RANGE,
-       'return pins->n == 0 || cm_media_uncut(&c->media) ||', 'return c ||'),
+       'if (pins->n == 0 || cm_media_uncut(&c->media))', 'if (c)'),
+    _m('cut, pin', '... and a pin of one block', 'unit api cut_block', RANGE,
+       'if (!cm_media_uncut(&f->cache->media)) {', 'if (0) {'),
     _m('cut, resident', 'a read that must not wait looks whether that page is in memory',
        'unit resident each_page', RANGE, ' && end_is_resident(&w.c->media)',
        ' && (end_is_resident(&w.c->media) || true)'),
