@@ -18,7 +18,7 @@ case $#,${1:-} in
 esac
 mkdir -p "$1"
 out=$(CDPATH='' cd -- "$1" && pwd)
-top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/examples/need.sh"
 need debhelper dh-python meson pkg-config libfuse3-dev liblmdb-dev liblzma-dev libmicrohttpd-dev \
   libseccomp-dev libsqlite3-dev libssl-dev libxxhash-dev nbdkit nbdkit-plugin-dev python3-cffi \
@@ -33,7 +33,8 @@ if [ -e .git ]; then # root may build in a user's checkout
     echo "deb.sh: git cannot list the files of $top (its message is above)" >&2
     exit 1
   }
-  tar -c --null -T "$work/files" >"$work/source.tar"
+  # A file that is not in the work tree is left out.
+  tar -c --null --ignore-failed-read -T "$work/files" >"$work/source.tar"
 else
   tar -c --exclude=./build . >"$work/source.tar"
 fi

@@ -41,29 +41,44 @@ def pieces(name, file, stack):
         yield piece
 
 
+def cat(name, pool, out, stack):
+    cache, file = None, None
+    try:
+        import cachemax  # fails if it is not installed
+        cache = stack.enter_context(cachemax.open(pool, create_size=64 << 20))
+        file = stack.enter_context(cache.file(name))
+    except (OSError, ImportError) as e:
+        say(e)
+    try:
+        for piece in pieces(name, file, stack):
+            out.write(piece)
+        out.flush()
+    except OSError as e:  # also of a reader that leaves, as `head` does
+        say("standard output: %s" % e.strerror)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # for what Python still has
+        return 1
+    if cache:
+        try:
+            say("%d blocks from the pool" % cache.stats()["hit_blocks"])
+        except OSError as e:
+            say(e)
+    return 0
+
+
 def main():
     if len(sys.argv) != 3:
         say("usage: cat.py FILE POOL")
         return 2
-    with contextlib.ExitStack() as stack:
-        cache, file, out = None, None, sys.stdout.buffer
-        try:
-            import cachemax  # fails if it is not installed
-            cache = stack.enter_context(cachemax.open(sys.argv[2], create_size=64 << 20))
-            file = stack.enter_context(cache.file(sys.argv[1]))
-        except (OSError, ImportError) as e:
-            say(e)
-        try:
-            for piece in pieces(sys.argv[1], file, stack):
-                out.write(piece)
-            out.flush()
-        except OSError as e:  # also of a reader that leaves, as `head` does
-            say("standard output: %s" % e.strerror)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # for what Python still has
-            return 1
-        if cache:
-            say("%d blocks from the pool" % cache.stats()["hit_blocks"])
-    return 0
+    if sys.stdout is None:
+        say("standard output: it is closed")
+        return 1
+    status = 1
+    try:
+        with contextlib.ExitStack() as stack:
+            status = cat(*sys.argv[1:], sys.stdout.buffer, stack)
+    except OSError as e:  # the cache could not be closed; what was read is right
+        say(e)
+    return status
 
 
 if __name__ == "__main__":

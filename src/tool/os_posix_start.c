@@ -6,8 +6,7 @@
  * shell's "2>&-") would get their numbers for the next files that it opens. Then what it prints
  * goes to those files.
  *
- * Who: main.c, dash/main.c; of the examples mount/main.c, service/main.c and others that write
- * files.
+ * Who: main.c, dash/main.c; of the examples mount/main.c and service/main.c.
  */
 #include "tool/os_start.h"
 

@@ -893,6 +893,7 @@ def fsspec_ranges_of_numpy():
                                skip_instance_cache=True)
         for kind in numpy.int8, numpy.uint8, numpy.uint64:
             assert fs.cat_ranges([path], [kind(100)], [kind(120)]) == [content[100:120]], kind
+            assert fs.cat_file(path, kind(100), kind(120)) == content[100:120], kind
 
 
 end()

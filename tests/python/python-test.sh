@@ -149,7 +149,9 @@ if [ -e /dev/full ]; then
   full() { "$@" >/dev/full; }
   says_of_output "cat.py: a full disk" "No space left on device" full
 fi
-# The second read fails: the rest comes from the file.
+closed() { "$@" >&-; }
+says_of_output "cat.py: no output" "it is closed" closed
+# The second read fails: the rest comes from the file. So do the calls at the end.
 trouble='import cachemax, runpy, sys
 sys.argv[:] = sys.argv[1:]
 read, calls = cachemax.File.read, []
@@ -157,9 +159,16 @@ def failing(file, size):
     calls.append(size)
     return cachemax._check(-3 if len(calls) == 2 else 0, "pool") or read(file, size)
 cachemax.File.read = failing
+close = cachemax.Cache.close
+def failing_close(cache):
+    close(cache)
+    cachemax._check(-3, "pool")
+cachemax.Cache.close = failing_close
+cachemax.Cache.stats = failing_close
 runpy.run_path(sys.argv[0], run_name="__main__")'
 if "$run" -c "$trouble" "$top/examples/python/cat.py" "$work/file" "$work/pool" >"$work/out" \
-  2>"$work/err" && cmp -s "$work/file" "$work/out" && grep -q '(CM_EIO)$' "$work/err"; then
+  2>"$work/err" && cmp -s "$work/file" "$work/out" &&
+  [ "$(grep -c '(CM_EIO)$' "$work/err")" = 3 ] && ! grep -q Traceback "$work/err"; then
   ok "cat.py: trouble with the cache in the middle"
 else
   fail "cat.py: trouble with the cache in the middle" "$(tail -n 1 "$work/err")"

@@ -64,6 +64,11 @@ _pools, _lock = {}, threading.Lock()
 _said = set()  # what was warned of
 
 
+def _numbers(*values):
+    """As ints, those of numpy, too, and None as it is."""
+    return [value if value is None else operator.index(value) for value in values]
+
+
 def _in_child():
     """A child of fork() has no part of its parent's pools, and another thread may have had the
     lock."""
@@ -546,6 +551,7 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
         return None
 
     def cat_file(self, path, start=None, end=None, **kwargs):
+        start, end = _numbers(start, end)
         try:
             return super().cat_file(path, start, end, **kwargs)
         except ValueError:  # of a target that streams what has no size: it cannot seek
@@ -604,7 +610,7 @@ class CachemaxFileSystem(fsspec.AbstractFileSystem):
         return out
 
     def _range(self, file, path, start, end, options):
-        start, end = (value if value is None else operator.index(value) for value in (start, end))
+        start, end = _numbers(start, end)
         if file is not None:
             size = file.size
             first = max(0, size + start) if (start or 0) < 0 else start or 0
