@@ -584,12 +584,12 @@ static BOOLEAN is_tried_again(NTSTATUS s)
 }
 
 /* In any thread, mostly at DISPATCH_LEVEL: the disk's driver ends it. */
-static VOID end_paging(struct context *c, NTSTATUS s)
+static VOID end_paging(struct context *c, PFILE_OBJECT object, NTSTATUS s)
 {
     if (NT_SUCCESS(s) || is_tried_again(s))
         FltReleaseContext(c);
     else
-        stream_unwritten(c);
+        stream_unwritten(c, object);
 }
 
 static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_write(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
@@ -599,7 +599,8 @@ static FLT_POSTOP_CALLBACK_STATUS FLTAPI post_write(PFLT_CALLBACK_DATA d, PCFLT_
         return post_change(d, o, keep, flags);
     if ((ULONG_PTR)keep & IS_CHANGE)
         return post_change(d, o, (PVOID)((ULONG_PTR)keep & ~IS_CHANGE), flags);
-    end_paging(keep, flags & FLTFL_POST_OPERATION_DRAINING ? STATUS_SUCCESS : d->IoStatus.Status);
+    end_paging(keep, o->FileObject,
+               flags & FLTFL_POST_OPERATION_DRAINING ? STATUS_SUCCESS : d->IoStatus.Status);
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 

@@ -44,12 +44,13 @@ struct stream {
     /* Made ahead: for a write that does not reach the disk, and for the end of the stream, which
      * comes after that. Neither can fail for memory. */
     PFLT_GENERIC_WORKITEM later;
-    volatile LONG unwritten; /* rule C7: such a write has failed. No lock */
-    volatile LONG beside;    /* rule C10: fills come from the disk. Stays. No lock */
-    LONG besides;            /* rule C10: of the mount, when it had no pages. Stays. No lock */
-    FAST_MUTEX lock;         /* all that follows */
-    ULONG rules;             /* the number of the rules that judged it; 0: not judged */
-    ULONG doubts;            /* how often it may have become another kind of file */
+    volatile LONG unwritten;       /* rule C7: such a write has failed. No lock */
+    PFILE_OBJECT unwritten_object; /* of that write; referenced until that is noted */
+    volatile LONG beside;          /* rule C10: fills come from the disk. Stays. No lock */
+    LONG besides;    /* rule C10: of the mount, when it had no pages. Stays. No lock */
+    FAST_MUTEX lock; /* all that follows */
+    ULONG rules;     /* the number of the rules that judged it; 0: not judged */
+    ULONG doubts;    /* how often it may have become another kind of file */
     BOOLEAN cached;
     BOOLEAN by_name;   /* its name leaves it out */
     BOOLEAN elsewhere; /* not cached now, but its file may be: rule C6 */
@@ -125,7 +126,7 @@ struct context *stream_known(PCFLT_RELATED_OBJECTS o);
 /* Rule C1: may the memory manager write it? At an IRQL up to APC_LEVEL. */
 BOOLEAN stream_has_pages(PCFLT_RELATED_OBJECTS o);
 /* Rule C7: a write to the disk has failed. Releases *c. At an IRQL up to DISPATCH_LEVEL. */
-VOID stream_unwritten(struct context *c);
+VOID stream_unwritten(struct context *c, PFILE_OBJECT object);
 /* Has one failed, or is the volume gone, or going (C8)? Then its reads pass, and no sync of it is
  * told. Its changes are outside, but for those while the volume is only going. */
 BOOLEAN stream_is_unwritten(struct stream *s);

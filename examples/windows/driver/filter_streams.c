@@ -458,22 +458,33 @@ BOOLEAN stream_is_beside(struct stream *s)
 static VOID FLTAPI note_unwritten(PFLT_GENERIC_WORKITEM item, PVOID filter, PVOID context)
 {
     struct context *const c = context;
+    PFILE_OBJECT const object = c->stream->unwritten_object;
 
     UNREFERENCED_PARAMETER(item);
     UNREFERENCED_PARAMETER(filter);
     if (judge(c->stream, NULL, NULL, FALSE))
         stream_mapped(c->stream);
     FltReleaseContext(c);
+    ObDereferenceObject(object);
 }
 
 /* From now on its reads pass and its changes are outside. The rest takes locks, which cannot be had
- * at this IRQL. If no thread takes it, the filter ends: then the life ends, too. */
-VOID stream_unwritten(struct context *c)
+ * at this IRQL. Until it is done the file object is kept, and the stream with it: who opens the
+ * file meanwhile would have another stream, which knows nothing of it. If no thread takes it, the
+ * filter ends: then the life ends, too. */
+VOID stream_unwritten(struct context *c, PFILE_OBJECT object)
 {
-    if (InterlockedExchange(&c->stream->unwritten, TRUE) ||
-        !NT_SUCCESS(FltQueueGenericWorkItem(c->stream->later, driver.filter, note_unwritten,
-                                            DelayedWorkQueue, c)))
+    if (InterlockedExchange(&c->stream->unwritten, TRUE)) {
         FltReleaseContext(c);
+        return;
+    }
+    ObReferenceObject(object);
+    c->stream->unwritten_object = object;
+    if (NT_SUCCESS(FltQueueGenericWorkItem(c->stream->later, driver.filter, note_unwritten,
+                                           DelayedWorkQueue, c)))
+        return;
+    FltReleaseContext(c);
+    ObDereferenceObject(object);
 }
 
 /* The file system gives a short name the long one that another file had with it a moment ago (its
