@@ -173,6 +173,8 @@ struct fm_how {
 extern const struct fm_how fm_plain;
 #define FM_PLAIN (&fm_plain)
 
+/* Has the system a section of it? What has one keeps it as long as somebody uses the file. */
+bool fm_has_pages(const struct fm_file *f);
 /* Opens a file. NULL: the driver has refused it. `outcome`: FILE_OPENED and so on. */
 PFILE_OBJECT fm_open(struct fm_file *f, bool writes, ULONG outcome);
 PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG flags,

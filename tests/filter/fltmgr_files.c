@@ -313,6 +313,11 @@ void fm_has_section(struct fm_file *f)
     set_section(f, f);
 }
 
+bool fm_has_pages(const struct fm_file *f)
+{
+    return __atomic_load_n(&f->sections.DataSectionObject, __ATOMIC_RELAXED) != NULL;
+}
+
 /* The last one closes the file. At DISPATCH_LEVEL the system does that later. */
 VOID NTAPI ObfDereferenceObject(PVOID o)
 {
