@@ -465,12 +465,29 @@ static const char *out_of_place(struct call *c)
     return NULL;
 }
 
-/* May there be something to forget after such a message? A read tells by itself: most of them are
- * hits, and shall not share a line of memory that is written. */
+/* May there be something to forget after such a message? A block comes into the pool by a ticket, a
+ * fill or a warming, and a file by an open; the end of a bracket or of a sync, and a validator, may
+ * make valid what is there. Those below do none of that: they forget, or close, or only look (a
+ * mount does so once a second). A read tells by itself: most of them are hits, and shall not
+ * share a line of memory that is written. */
 static bool may_bring(unsigned command)
 {
-    return command != CMP_READ && command != CMP_FORGET && command != CMP_FORGET_ALL &&
-           command != CMP_CLOSE && command != CMP_STATS && command != CMP_POOL;
+    switch (command) {
+    case CMP_HELLO:
+    case CMP_CLOSE:
+    case CMP_READ:
+    case CMP_INVALIDATE:
+    case CMP_FORGET:
+    case CMP_FORGET_ALL:
+    case CMP_STATS:
+    case CMP_LOOK_UP:
+    case CMP_COUNT:
+    case CMP_POOL:
+    case CMP_FILES:
+        return false;
+    default:
+        return true;
+    }
 }
 
 /* Does what a message asks for. The counts: do_forget_all(). */

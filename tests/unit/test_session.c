@@ -160,11 +160,22 @@ int __wrap_cm_fill(cm_file *f, const cm_miss *miss, const void *buf, size_t len,
     return e;
 }
 
+static struct cmp_count_reply count_of(struct client *k, uint32_t file, uint64_t block, uint64_t n)
+{
+    const struct cmp_count m = { .offset = block * BLK, .len = n * BLK };
+    struct cmp_count_reply r;
+    CHECK_EQ(ASK(k, CMP_COUNT, file, m), 0);
+    memcpy(&r, reply.body, sizeof(r));
+    return r;
+}
+
 /* A driver asks twice for each raw write to a volume. The files are looked through only if
  * something may have come since the last time, from whatever client; a ticket is enough. */
 static void test_forget_all_again(void)
 {
     const struct cmp_forget one = { .id_lo = 1 };
+    const struct cmp_look_up one_id = { .id_lo = 1 };
+    const struct cmp_range some = { .offset = BLK, .len = BLK };
     service_up();
     struct client a = client(), b = client();
     const uint32_t file = open_file(&a, 1, 7);
@@ -174,6 +185,12 @@ static void test_forget_all_again(void)
     CHECK_EQ(looked_through, 1);
     CHECK(forget_all(&a) == 0 && ASK(&b, CMP_FORGET, 0, one) == 0 && forget_all(&b) == 0);
     CHECK_EQ(looked_through, 1);
+    struct client late = client(); /* its hello, and what others look at or forget */
+    CHECK(ask(&b, CMP_FILES, 0, NULL, 0, NULL, 0) == 0 && ASK(&b, CMP_LOOK_UP, 0, one_id) <= 0);
+    CHECK(count_of(&a, file, 0, 9).cached == 0 && ASK(&a, CMP_INVALIDATE, file, some) >= 0);
+    CHECK_EQ(forget_all(&late), 0);
+    CHECK_EQ(looked_through, 1);
+    session_end(late.s, true);
     CHECK_EQ(read_block(&a, file, 5), 0);
     const uint64_t ticket = miss().ticket;
     CHECK(forget_all(&b) >= 0);
@@ -207,15 +224,6 @@ static void test_forget_all_beside(void)
     session_end(a.s, true);
     session_end(b.s, true);
     service_down();
-}
-
-static struct cmp_count_reply count_of(struct client *k, uint32_t file, uint64_t block, uint64_t n)
-{
-    const struct cmp_count m = { .offset = block * BLK, .len = n * BLK };
-    struct cmp_count_reply r;
-    CHECK_EQ(ASK(k, CMP_COUNT, file, m), 0);
-    memcpy(&r, reply.body, sizeof(r));
-    return r;
 }
 
 /* Warming, counting, keeping. Asking for a file makes no record of it. */
