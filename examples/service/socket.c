@@ -365,10 +365,11 @@ static bool is_readonly(const char *where)
 }
 
 /* A service manager makes a directory below /run when the service begins (RuntimeDirectory= of a
- * unit). */
+ * unit). A path that goes up again may lead anywhere. */
 static bool may_come(const char *where)
 {
-    return strncmp(where, "/run/", 5) == 0 || strncmp(where, "/var/run/", 9) == 0;
+    return (strncmp(where, "/run/", 5) == 0 || strncmp(where, "/var/run/", 9) == 0) &&
+           !strstr(where, "/../");
 }
 
 /* What this user may not look at may be in order for the service's. */

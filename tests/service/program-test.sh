@@ -222,6 +222,9 @@ check 'it is said once' test "$(wc -l <err)" = 1
 config run.conf "pool = $work/pool" 'socket = /run/cachemax-none/socket'
 says 'no directory below /run, to check' 0 \
   "$us socket = /run/cachemax-none/socket: there is no such directory now" check-config run.conf
+config up.conf "pool = $work/pool" 'socket = /run/../cachemax-none/socket'
+says 'no directory, and a path that leaves /run, to check' 2 \
+  "$us /run/../cachemax-none/socket: there is no such directory; make it first" check-config up.conf
 # A limit is said, and does not kill it.
 cat >limited.sh <<END
 #!/bin/sh
