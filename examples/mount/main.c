@@ -37,6 +37,7 @@
 #define OUR_NAME "cachemax-mount: "
 #define SAY_BYTES (PATH_MAX + 1024)
 #define LOOK_MS 1000
+#define LOG_MS 10000 /* at the begin and at the end, for whoever reads its log */
 #define NOFILE_FEW 128
 #define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
 
@@ -463,6 +464,7 @@ static int live(int *pipe_fd, bool *mounted)
     if (!rc) {
         control_start();
         watch_start();
+        say_log_waits(0); /* from now on programs may wait for this thread, too */
         verdict(pipe_fd, EXIT_OK);
         manager_ready();
         if (!mnt.opt.foreground)
@@ -518,13 +520,15 @@ static int end(int left, bool was_mounted)
     untold = proof_untold(true) || untold;
     closed = mnt.backing->close();
     fuse_session_destroy(mnt.se); /* not unmount: a mount may lie below */
-    if (flush_lost())
-        say(CM_LOG_ERROR, "%s: data that %s was lost", mnt.opt.dir,
-            mnt.opt.writeback ? "the kernel held back" : "programs stored in mappings");
     status = untold || flush_lost() ? EXIT_LOST
              : paranoid_found()     ? EXIT_WRONG
              : left                 ? left
                                     : closed;
+    if (status)
+        say_log_waits(LOG_MS); /* no program waits for it any more */
+    if (flush_lost())
+        say(CM_LOG_ERROR, "%s: data that %s was lost", mnt.opt.dir,
+            mnt.opt.writeback ? "the kernel held back" : "programs stored in mappings");
     if (was_mounted)
         say_end(closed, left != 0, status);
     return status;
@@ -550,6 +554,7 @@ static int run(int *pipe_fd)
             fuse_session_destroy(mnt.se);
         return rc;
     }
+    say_log_for_all(); /* programs wait for its threads from now on */
     direct_start();
     /* The loops last: a request may need any of the others. */
     if (keeper_start() || mnt.backing->start() || loop_start(mnt.opt.loops)) {
@@ -591,6 +596,7 @@ static int whole_life(int argc, char **argv)
     int pipe_fd = -1, rc;
 
     say_log_begin();
+    say_log_waits(LOG_MS);
     fuse_set_log_func(log_of_fuse);
     rc = options_parse(argc, argv, &mnt.opt);
     if (rc)

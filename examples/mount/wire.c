@@ -56,11 +56,23 @@ static void look_at_init(const void *buf, size_t n)
     agreed.offers_ring = uring_offered(buf, n);
 }
 
+/* Then libfuse must not know of it: it would write to the standard error by itself, and wait for
+ * whoever reads that. */
+static void complain(const char *what)
+{
+    if (!fuse_session_exited(mnt.se))
+        say(CM_LOG_ERROR, "cannot %s: %s", what, strerror(errno));
+}
+
 static ssize_t wire_read(int fd, void *buf, size_t room, void *user)
 {
     const ssize_t n = read(fd, buf, room);
 
     (void)user;
+    if (n < 0 && errno != EINTR && errno != EAGAIN && errno != ENOENT && errno != ENODEV) {
+        complain("read requests");
+        errno = ENODEV; /* the loops end as with any other error */
+    }
     /* The kernel sends nothing else before INIT is answered. */
     if (n >= (ssize_t)sizeof(struct fuse_in_header) && !wire_kills())
         look_at_init(buf, (size_t)n);
@@ -154,17 +166,22 @@ static void add_to_init(struct iovec *iov, int count)
 
 static ssize_t wire_writev(int fd, struct iovec *iov, int count, void *user)
 {
+    const struct fuse_out_header *const head = iov[0].iov_base;
+    bool failed;
     ssize_t n;
 
     (void)user;
     if (uring_answer(iov, count))
-        return (ssize_t)((const struct fuse_out_header *)iov[0].iov_base)->len;
+        return (ssize_t)head->len;
     if (agreed.init != 0)
         add_to_init(iov, count);
     n = writev(fd, iov, count);
+    failed = n < 0 && errno != ENOENT; /* that is no fault: interrupted */
+    if (failed)
+        complain("answer a request");
     if (agreed.ring)
         begin_ring(n > 0);
-    return n;
+    return failed ? (ssize_t)head->len : n; /* who answers counts it as taken either way */
 }
 
 int wire_begin(void)

@@ -24,6 +24,7 @@
 #include "tool/os_start.h"
 
 #define OUR_NAME "cachemax-service: "
+#define LOG_MS 10000       /* at the begin, for whoever reads its log */
 #define JOURNAL_WARN "<4>" /* LOG_WARN */
 
 static bool with_weights; /* the journal reads "<4>" at the begin of a line as its weight */
@@ -55,6 +56,7 @@ static void log_line(enum log_weight w, const char *text)
 /* Clients are taken. */
 static void ready(void)
 {
+    say_log_waits(0);
     notify("READY=1");
 }
 
@@ -129,6 +131,7 @@ int main(int argc, char **argv)
 
     os_start(&argc, &argv);
     with_weights = logs_to_journal();
+    say_log_waits(LOG_MS);
     (void)signal(SIGPIPE, SIG_IGN); /* who reads the log may end earlier */
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);

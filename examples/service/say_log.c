@@ -4,10 +4,11 @@
  *
  * Owns: a second way to the pipe or terminal that is the standard error, which never waits. The
  * first one may belong to other programs, too, so it stays as it is. And how many lines are
- * missing.
+ * missing, and how long a thread may wait.
  *
  * Who: main.c; the mount's main.c.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -21,7 +22,8 @@
 #include "tool/tool.h"
 
 #define SAY_BYTES 8000
-#define AT_ONCE 4000  /* a pipe that is ready takes 4096 bytes */
+#define AT_ONCE 4000 /* a pipe that is ready takes 4096 bytes */
+#define STEP_MS 10u
 #define TURNS_MS 100u /* to wait for other threads that write, none of which waits */
 
 /* Of whose turn it is. */
@@ -70,6 +72,7 @@ static bool write_line(struct way *w, const char *line, size_t n)
     const size_t all = w->cut ? n : n - 1;
     ssize_t did;
 
+    errno = EAGAIN; /* if it takes a part only, or is not ready */
     if (S_ISSOCK(w->kind))
         did = send(STDERR_FILENO, from, all, MSG_DONTWAIT | MSG_NOSIGNAL);
     else if (w->fd >= 0)
@@ -103,6 +106,16 @@ void say_log_begin(void)
     atomic_store(&busy, false);
 }
 
+void say_log_for_all(void)
+{
+    if (!take_turn(&busy))
+        return;
+    look(&way);
+    if (way.fd >= 0)
+        (void)dup2(way.fd, STDERR_FILENO);
+    atomic_store(&busy, false);
+}
+
 void say_log_end(void)
 {
     if (!take_turn(&busy))
@@ -113,7 +126,7 @@ void say_log_end(void)
     atomic_store(&busy, false);
 }
 
-/* False: it did not write the line, because it would have had to wait. */
+/* False: it did not write the line; errno is EAGAIN if it would have had to wait. */
 static bool say_at_once(const char *before, const char *text)
 {
     char both[SAY_BYTES], line[1 + TOOL_PRINTABLE_MAX(SAY_BYTES) + 1];
@@ -123,8 +136,10 @@ static bool say_at_once(const char *before, const char *text)
     (void)snprintf(both, sizeof(both), "%s%s", before, text);
     line[0] = '\n';
     tool_printable(line + 1, both);
-    if (!take_turn(&busy))
+    if (!take_turn(&busy)) {
+        errno = EAGAIN;
         return false;
+    }
     look(&way);
     n = strlen(line);
     if (may_wait(&way) && n > AT_ONCE)
@@ -135,15 +150,36 @@ static bool say_at_once(const char *before, const char *text)
     return written;
 }
 
+static _Thread_local unsigned wait_ms;
+
+void say_log_waits(unsigned ms)
+{
+    wait_ms = ms;
+}
+
+/* Between its attempts others may have their turn. */
+static bool say_in_time(const char *before, const char *text)
+{
+    while (!say_at_once(before, text)) {
+        if (errno != EAGAIN || wait_ms < STEP_MS)
+            return false;
+        wait_ms -= STEP_MS;
+        os_sleep_ms(STEP_MS);
+    }
+    return true;
+}
+
 void say_log(const char *before, const char *text, const char *warns)
 {
     static _Atomic unsigned left_out;
     unsigned n = atomic_exchange(&left_out, 0);
+    const int error = errno; /* callers may look at it afterwards */
     char line[100];
 
     snprintf(line, sizeof(line), "%u lines are missing here: nobody had read those before them", n);
-    if (n == 0 || say_at_once(warns, line))
+    if (n == 0 || say_in_time(warns, line))
         n = 0;
-    n += !say_at_once(before, text);
+    n += !say_in_time(before, text);
     atomic_fetch_add(&left_out, n);
+    errno = error;
 }

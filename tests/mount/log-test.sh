@@ -113,6 +113,30 @@ t_full() {
   end_full
 }
 check_at "$work" "a log that nobody reads" t_full
+# libfuse has something to say, too. And what other libraries print would not wait either.
+t_refused() {
+  local pid io_uring=off
+  export FAILING_ANSWER=$shm/refuse
+  LD_PRELOAD=$(realpath "$(find "$build" -name failing_answer.so)") begin_full
+  : > "$shm/refuse"
+  timeout 20 stat "$org/file" >/dev/null
+  [ ! -e "$shm/refuse" ]
+  same "$(timeout 20 cat "$org/file")" content
+  grep -q '^flags:.*4...$' "/proc/$pid/fdinfo/2" # O_NONBLOCK
+  drain >/dev/null
+  : > "$shm/refuse"
+  fails timeout 20 stat "$org/none" >/dev/null 2>&1
+  [ ! -e "$shm/refuse" ]
+  drain > "$work/refused"
+  grep -aq '^cachemax-mount: cannot answer a request: Cannot allocate memory$' "$work/refused"
+  end_full
+  unset FAILING_ANSWER
+}
+if grep -Eq '__(asan|tsan)_init' "$mount_bin"; then
+  skip "an answer is refused, and nobody reads the log" "a sanitizer's build takes no LD_PRELOAD"
+else
+  check_at "$work" "an answer is refused, and nobody reads the log" t_refused
+fi
 # A line is missing at least: its mode. That it is mounted it may say later.
 t_read_again() {
   local pid
@@ -127,6 +151,18 @@ t_read_again() {
 }
 [ $via = service ] || check_at "$work" "a log that is read again" t_read_again
 exec 8>&-
+
+# A reader that is only slow gets to know why it does not begin.
+t_slow_reader() {
+  begin
+  { head -c 65536 /dev/zero; "$mount_bin" "$org" --pool "$pool.none" "$@" || :; } 2>&1 |
+    { sleep 1; cat; } | tr -d '\0' > "$work/slow"
+  grep -q "^cachemax-mount: .*$pool.none" "$work/slow"
+}
+if [ $via = pool ]; then
+  check_at "$work" "a slow reader of why it does not begin" t_slow_reader
+  check_at "$work" "the same, in the foreground" t_slow_reader -f
+fi
 
 # Who has started it reads what it says up to its end.
 t_background() {

@@ -218,6 +218,8 @@ says 'no directory' 1 "$us $work/no/socket.writes: No such file or directory" no
 says 'no directory, to check' 2 "$us $work/no/socket: there is no such directory; make it first" \
   check-config nowhere.conf
 check 'it is said once' test "$(wc -l <err)" = 1
+{ head -c 65536 /dev/zero; "$service" nowhere.conf; } 2>&1 | { sleep 1; cat; } | tr -d '\0' >err
+check 'a slow reader of why it does not begin' grep -q "^$us $work/no/socket.writes: No such" err
 # A unit makes its directory when it begins (RuntimeDirectory=).
 config run.conf "pool = $work/pool" 'socket = /run/cachemax-none/socket'
 says 'no directory below /run, to check' 0 \
