@@ -46,8 +46,8 @@ OF_TROUBLE = [
     # Its standard descriptors
     _m('closed descriptors', 'files get the numbers of standard descriptors that are closed', 'log',
        '^descriptors closed', MAIN, '    os_start(&argc, &argv);\n', ''),
-    _m('waits for its log', 'programs wait for who reads the log', 'log',
-       '^a log that nobody reads$', MAIN, '        say_log(OUR_NAME, line, OUR_NAME);',
+    _m('past the log', 'nobody counts the lines that a full log does not take', 'log',
+       '^a log that is read again$', MAIN, '        say_log(OUR_NAME, line, OUR_NAME);',
        '        fprintf(stderr, OUR_NAME "%s\\n", line);'),
     _m('way that waits', 'the second way to the log waits, too', 'log', '^a log that nobody reads$',
        SAY, 'O_WRONLY | O_NONBLOCK |', 'O_WRONLY |'),
