@@ -45,10 +45,6 @@ static int settle(cm_cache *c)
 {
     int e = 0;
     struct cm_super_memo memo;
-    if (cm_super_is_void(&c->super)) {
-        cm_super_void(&c->super); /* gives its space back; nobody has a block pinned now */
-        return CM_EIO;
-    }
     if (cm_cache_mode(c) == CM_NORMAL)
         cm_fill_buffered_drain(c);
     cm_media_fence(&c->media); /* all flushes of this thread; other threads fenced their own */
@@ -84,6 +80,15 @@ static int settle(cm_cache *c)
     return CM_EIO;
 }
 
+/* The same, or gives the space back of what is no pool any more: nobody has a block pinned now. */
+static int settle_or_void(cm_cache *c)
+{
+    const int e = cm_super_is_zeroed(&c->super) ? CM_EIO : settle(c);
+    if (cm_super_is_zeroed(&c->super)) /* perhaps only now */
+        cm_super_void(&c->super);
+    return e;
+}
+
 int cm_close(cm_cache *c)
 {
     int e = cm_enter_cache(c);
@@ -93,7 +98,7 @@ int cm_close(cm_cache *c)
         (!c->readonly && cm_files_busy(c)))
         return CM_EBUSY;
     if (!c->readonly && !c->shared) {
-        e = settle(c);
+        e = settle_or_void(c);
         if (e == 0)
             cm_stats_end(&c->media, cm_plat_wall_ns());
         say_if_deleted(c);

@@ -24,20 +24,21 @@ bool cm_super_has_no_room(const struct cm_superblocks *s)
 
 bool cm_super_give_up(struct cm_superblocks *s)
 {
-    if (!cm_super_has_no_room(s))
+    uint64_t word;
+    if (!s->zeroed && !cm_super_has_no_room(s))
         return false;
     s->full = true;
+    const int e = cm_plat_file_zero(s->file, (uint64_t)CM_SUPER_COPIES * CM_SUPER_STRIDE);
     /* The session's word becomes zero, too, which no reader takes for its session. It must not come
-     * to a value that it has had, so it stays as it is from here on. */
-    s->zeroed = true;
+     * to a value that it has had, in this session or a later one. So no superblock comes after
+     * these zeros: the next owner would count from zero on. */
+    if (e == 0 || e == CM_EIO || cm_guard_load64(cm_super_session_at(s->media), &word) || word == 0)
+        s->zeroed = s->failed = true;
     /* Durable before anybody is told that all is forgotten: the origin's next write may outlive a
-     * crash that would bring the superblocks back, and with them what is cached. */
-    if (cm_plat_file_zero(s->file, (uint64_t)CM_SUPER_COPIES * CM_SUPER_STRIDE))
-        return false;
-    /* No superblock comes after these zeros. It would name the new epoch, but what is forgotten
-     * from here on need not be durable. */
-    s->void_now = s->failed = true;
-    return true;
+     * crash that would bring the superblocks back, and with them what is cached. If it is not, the
+     * next epoch tries it again. */
+    s->void_now = e == 0;
+    return s->void_now;
 }
 
 void cm_super_void(struct cm_superblocks *s)
@@ -78,6 +79,14 @@ bool cm_super_is_void(struct cm_superblocks *s)
 {
     cm_lock_acquire(&s->lock);
     const bool is = s->void_now;
+    cm_lock_release(&s->lock);
+    return is;
+}
+
+bool cm_super_is_zeroed(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    const bool is = s->zeroed;
     cm_lock_release(&s->lock);
     return is;
 }

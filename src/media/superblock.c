@@ -77,8 +77,8 @@ static int set_session(struct cm_superblocks *s, uint64_t v)
 static int shut(struct cm_superblocks *s)
 {
     uint64_t was;
-    if (s->void_now)
-        return 0; /* they find no pool */
+    if (s->zeroed)
+        return 0; /* they find no pool, and no session */
     if (cm_guard_load64(cm_super_session_at(s->media), &was))
         return CM_EIO;
     return was % 2 == 1 ? 0 : set_session(s, was + 1);
@@ -121,7 +121,7 @@ int cm_super_silence(struct cm_superblocks *s, bool silent)
 static int write_copies(struct cm_superblocks *s, bool one_by_one)
 {
     struct cm_super next[CM_SUPER_COPIES];
-    int e = s->void_now ? CM_EIO : prepare(s, 1, &next[0]);
+    int e = s->zeroed ? CM_EIO : prepare(s, 1, &next[0]);
     if (e == 0)
         e = prepare(s, 2, &next[1]);
     if (e)

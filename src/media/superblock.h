@@ -36,8 +36,8 @@ struct cm_superblocks {
     bool unsaid;   /* a failed fsync may be in no copy yet */
     bool bumped;   /* an epoch began since the open */
     bool full;     /* the volume had no room for a rewrite of a superblock */
-    bool zeroed;   /* their pages were made zeros, perhaps not durably: no reader is served again */
-    bool void_now; /* the same, durably: the file is no pool, and becomes none in this session */
+    bool zeroed;   /* their pages were made zeros, perhaps not durably: they stay so */
+    bool void_now; /* the same, durably: the file is no pool */
     /* Atomic; changed under the lock, and at open: a copy says of the slots below this that they
      * may be in use. */
     uint64_t covered;
@@ -111,10 +111,13 @@ void cm_super_void(struct cm_superblocks *s);
 bool cm_super_has_no_room(const struct cm_superblocks *s);
 /* A new epoch cannot be written. If that is because the volume has no room, makes the file no pool,
  * durably, which needs none. Its other pages stay, for those who read them or have them pinned.
- * Nothing is written to the superblocks afterwards. false: it is still a pool. Lock held. */
+ * Nothing is written to the superblocks afterwards. false: after a crash of the system it may still
+ * be a pool; the next call tries it again. Lock held. */
 bool cm_super_give_up(struct cm_superblocks *s);
 /* Was that done? */
 bool cm_super_is_void(struct cm_superblocks *s);
+/* Was it done, perhaps not durably? */
+bool cm_super_is_zeroed(struct cm_superblocks *s);
 /* Was a new epoch not written because the volume had no room? */
 bool cm_super_is_full(struct cm_superblocks *s);
 /* Makes the pool CLEAN. CM_EIO: it is still OPEN, or it is CLEAN and only the sync of the

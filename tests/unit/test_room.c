@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -315,7 +316,8 @@ static void test_give_up(void)
     }
 }
 
-/* The hole is not durable, or there can be none: nothing may be written, until something works. */
+/* The hole is not durable, or there can be none: nothing may be written, until something works. In
+ * the first case the next bracket makes it durable: its zeros stay. */
 static void test_cannot_give_up(void)
 {
     const cm_validator v = val(100 * BLK, 7);
@@ -332,13 +334,17 @@ static void test_cannot_give_up(void)
         CHECK_EQ(hits(f, 0, 10, 1), 0);
         full = false;
         write_and_end(f);
-        CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
+        CHECK_EQ(pool_info(p.c).mode, how == 0 ? CM_NORMAL : CM_FREEZE);
+        CHECK(durable_hole == (how == 1));
         CHECK_EQ(hits(f, 0, 10, 1), 0);
         detach(f);
-        CHECK_EQ(cm_close(p.c), 0);
-        open_again(&p);
-        expect_kept(&p, 1, &v, false);
-        CHECK_EQ(cm_close(p.c), 0);
+        CHECK_EQ(cm_close(p.c), how == 0 ? 0 : CM_EIO);
+        if (how == 0) {
+            open_again(&p);
+            expect_kept(&p, 1, &v, false);
+            CHECK_EQ(cm_close(p.c), 0);
+        }
+        CHECK_EQ(file_size(), how == 0 ? (long long)MIB : 0);
         (void)remove(path);
     }
 }
@@ -372,7 +378,46 @@ static void test_readers(void)
         detach(g);
         CHECK_EQ(cm_close(r.c), 0);
         detach(f);
-        CHECK_EQ(cm_close(p.c), durable ? CM_EIO : 0);
+        CHECK_EQ(cm_close(p.c), CM_EIO);
+        (void)remove(path);
+    }
+}
+
+/* A reader is idle from the hole on. No later session comes to the number that it knows. */
+static void test_reader_idle(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    for (unsigned ever = 0; ever < 2; ever++) {
+        CASE("ever %u", ever);
+        struct pool p, r = { 0 };
+        cm_bracket w;
+        cm_file *f = file_pool(&p, &v);
+        r.o = (cm_options)CM_OPTIONS_INIT;
+        r.o.flags = CM_OPEN_SHARED;
+        REQUIRE(cm_open(path, &r.o, &r.c) == 0);
+        cm_file *g = attach_v(&r, 1, &v, 0);
+        CHECK_EQ(hits(g, 0, 10, 1), 10);
+        const uint64_t known = *cm_super_session_at(&r.c->media);
+        full = true;
+        failing_sync = ever ? UINT_MAX : 2; /* the hole is made, and its syncs fail */
+        CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+        full = false;
+        if (ever)
+            CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+        else
+            write_and_end(f);
+        detach(f);
+        CHECK_EQ(cm_close(p.c), CM_EIO);
+        failing_sync = 0;
+        const int e = cm_open(path, &p.o, &p.c);
+        CHECK_EQ(e, CM_ENOTPOOL);
+        for (unsigned i = 0; e == 0 && i < 9 && *cm_super_session_at(&p.c->media) != known; i++)
+            CHECK_EQ(bump_epoch(p.c), 0);
+        CHECK_EQ(hits(g, 0, 10, 1), 0);
+        if (e == 0)
+            (void)cm_close(p.c);
+        detach(g);
+        CHECK_EQ(cm_close(r.c), 0);
         (void)remove(path);
     }
 }
@@ -480,9 +525,10 @@ static void test_xfs_copy(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(written_in_place), TEST(open),           TEST(open_copies), TEST(open_lost),
-    TEST(give_up),          TEST(cannot_give_up), TEST(readers),     TEST(btrfs),
-    TEST(btrfs_snapshot),   TEST(btrfs_opened),   TEST(xfs_copy),
+    TEST(written_in_place), TEST(open),         TEST(open_copies),
+    TEST(open_lost),        TEST(give_up),      TEST(cannot_give_up),
+    TEST(readers),          TEST(reader_idle),  TEST(btrfs),
+    TEST(btrfs_snapshot),   TEST(btrfs_opened), TEST(xfs_copy),
 };
 
 int main(int argc, char **argv)
