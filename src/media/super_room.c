@@ -12,6 +12,8 @@
  */
 #include "media/superblock.h"
 
+#define TRIES 3u /* of a store that found no room where a write finds some */
+
 /* ---- No room --------------------------------------------------------------------------------- */
 
 bool cm_super_has_no_room(const struct cm_superblocks *s)
@@ -20,6 +22,11 @@ bool cm_super_has_no_room(const struct cm_superblocks *s)
     for (unsigned i = 0; s->file && i < CM_SUPER_COPIES; i++)
         full = full || cm_plat_file_has_no_room(s->file, (uint64_t)i * CM_SUPER_STRIDE);
     return full;
+}
+
+bool cm_super_try_again(const struct cm_superblocks *s, int e, unsigned *tries)
+{
+    return e == CM_EIO && s->file && (*tries)++ < TRIES && !cm_super_has_no_room(s);
 }
 
 bool cm_super_give_up(struct cm_superblocks *s)

@@ -43,7 +43,11 @@ static int sync_copy(struct cm_superblocks *s, unsigned i)
 static int write_copy(struct cm_superblocks *s, unsigned i, const struct cm_super *sb)
 {
     s->now.seq = sb->seq; /* and no more: other threads read the rest without the lock */
-    int e = cm_media_write(s->media, copy_at(s->media, i), sb, sizeof(*sb));
+    unsigned tries = 0;
+    int e;
+    do
+        e = cm_media_write(s->media, copy_at(s->media, i), sb, sizeof(*sb));
+    while (cm_super_try_again(s, e, &tries));
     return e ? e : settle_copy(s, i);
 }
 
@@ -65,7 +69,11 @@ static int prepare(const struct cm_superblocks *s, unsigned later, struct cm_sup
 static int set_session(struct cm_superblocks *s, uint64_t v)
 {
     uint64_t *at = cm_super_session_at(s->media);
-    const int e = cm_media_store64(s->media, at, v);
+    unsigned tries = 0;
+    int e;
+    do
+        e = cm_media_store64(s->media, at, v);
+    while (cm_super_try_again(s, e, &tries));
     if (e == 0)
         (void)cm_media_flush(s->media, at, sizeof(*at));
     cm_media_fence(s->media); /* counts the wear */

@@ -42,6 +42,8 @@ static unsigned room;            /* but so many pages, in each of which stores g
 static const uint8_t *roomy[64]; /* these */
 static int roomy_copy = -1;      /* not -1: and those of this copy of the superblock */
 static unsigned roomy_pages;
+static unsigned whole;        /* so many stores go on, and then */
+static unsigned faults;       /* so many find no room, although writes do */
 static bool no_holes;         /* the file system cannot make any */
 static unsigned failing_sync; /* so many syncs fail */
 static unsigned lost_syncs;   /* so many syncs of a range fail */
@@ -51,6 +53,10 @@ static struct cm_persist_ops ops, real;
 static bool lacks_room(const void *p)
 {
     const uint8_t *page = (const uint8_t *)p - (uintptr_t)p % 4096;
+    if (faults > 0 && whole > 0)
+        whole--;
+    else if (faults > 0)
+        return faults-- > 0;
     for (unsigned i = 0; i < roomy_pages; i++)
         if (roomy[i] == page)
             return false;
@@ -173,7 +179,7 @@ static cm_file *file_pool(struct pool *p, const cm_validator *v)
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
     o.size = MIB;
     full = no_holes = durable_hole = false;
-    room = roomy_pages = failing_sync = lost_syncs = 0;
+    room = roomy_pages = failing_sync = lost_syncs = whole = faults = 0;
     said[0] = 0;
     memset(p, 0, sizeof(*p));
     p->o = (cm_options)CM_OPTIONS_INIT;
@@ -280,6 +286,49 @@ static void test_open_lost(void)
     CHECK_EQ(cm_open(path, &p.o, &p.c), CM_EIO);
     CHECK_EQ(file_size(), 0);
     (void)remove(path);
+}
+
+/* A store finds no room, and a write finds some: nothing is lost. Each store to the superblocks. */
+static void test_open_faults(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    for (unsigned n = 0; n < 8; n++) {
+        CASE("n %u", n);
+        struct pool p;
+        detach(file_pool(&p, &v));
+        CHECK_EQ(cm_close(p.c), 0);
+        whole = n / 2; /* the session is shut, and three copies are written */
+        faults = n % 2 == 0 ? 1 : 3;
+        open_again(&p);
+        CHECK_EQ(faults, 0);
+        expect_kept(&p, 1, &v, true);
+        CHECK_EQ(cm_close(p.c), 0);
+        CHECK(said[0] == 0);
+        (void)remove(path);
+    }
+}
+
+/* The same for a new epoch, which also opens the session again. */
+static void test_epoch_faults(void)
+{
+    const cm_validator v = val(100 * BLK, 7);
+    for (unsigned n = 0; n < 8; n++) {
+        CASE("n %u", n);
+        struct pool p;
+        cm_file *f = file_pool(&p, &v);
+        whole = n / 2;
+        faults = n % 2 == 0 ? 1 : 3;
+        CHECK_EQ(bump_epoch(p.c), 0);
+        CHECK_EQ(faults, 0);
+        CHECK(*cm_super_session_at(&p.c->media) % 2 == 0);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        detach(f);
+        CHECK_EQ(cm_close(p.c), 0);
+        open_again(&p);
+        expect_kept(&p, 1, &v, false);
+        CHECK_EQ(cm_close(p.c), 0);
+        (void)remove(path);
+    }
 }
 
 /* ---- Sessions -------------------------------------------------------------------------------- */
@@ -525,10 +574,10 @@ static void test_xfs_copy(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(written_in_place), TEST(open),         TEST(open_copies),
-    TEST(open_lost),        TEST(give_up),      TEST(cannot_give_up),
-    TEST(readers),          TEST(reader_idle),  TEST(btrfs),
-    TEST(btrfs_snapshot),   TEST(btrfs_opened), TEST(xfs_copy),
+    TEST(written_in_place), TEST(open),         TEST(open_copies), TEST(open_lost),
+    TEST(open_faults),      TEST(epoch_faults), TEST(give_up),     TEST(cannot_give_up),
+    TEST(readers),          TEST(reader_idle),  TEST(btrfs),       TEST(btrfs_snapshot),
+    TEST(btrfs_opened),     TEST(xfs_copy),
 };
 
 int main(int argc, char **argv)
