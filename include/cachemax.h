@@ -1629,9 +1629,10 @@ CM_API int cm_forget_gone(cm_cache *cache, const cm_file_id *id);
  * CM_ENOTSUP (only blocks of the buffer were stored. Either the pool is in memory or on tmpfs, as
  * cm_info.durability says. Or it is not known that its volume keeps what it syncs, as ext4, xfs,
  * btrfs and f2fs with barriers do; then a line of the log says once what it is) CM_EIO (the volume
- * failed to write the pool: it is empty now, and can be used again) CM_ESEAL (the first one: what
- * was cached is not safe yet) CM_EFORGET (the same, but it could not be emptied: nothing is
- * served). */
+ * failed to write the pool: it is empty now, and can be used again. Or the pool was given up in
+ * this session, because its volume copies on write and is full: nothing more is stored, and nothing
+ * is left after a close) CM_ESEAL (the first one: what was cached is not safe yet) CM_EFORGET (the
+ * same, but it could not be emptied: nothing is served). */
 CM_API int cm_checkpoint(cm_cache *cache);
 
 /* ---- What it says about itself ------------------------------------------------------------- */

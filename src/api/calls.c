@@ -131,7 +131,8 @@ int cm_checkpoint(cm_cache *c)
     else if (c->super.now.durability != CM_DURABILITY_DAX) {
         say_no_checkpoint(c);
         e = CM_ENOTSUP;
-    }
+    } else if (cm_super_is_void(&c->super))
+        e = CM_EIO;
     cm_report_trouble(c);
     at_sub_acq_rel(&c->live, 1); /* the last: from here on cm_close() may free the cache */
     return e;

@@ -141,6 +141,8 @@ static int run(struct cm_cache *c)
 {
     const struct cm_geometry *g = &c->media.geo;
     int e = cm_file_can_forget(c);
+    if (e == 0 && cm_super_is_void(&c->super))
+        e = CM_EIO; /* nothing survives this session */
     if (e)
         return e;
     if (at_load_relaxed(&c->settling.on) == CM_SETTLING_OFF)

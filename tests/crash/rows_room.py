@@ -41,6 +41,8 @@ FULL = [
        'api/close.c', 'if (cm_super_is_zeroed(&c->super)) /*', 'if (!c) /*'),
     _m('no room, frozen', 'nothing more is stored then', 'unit room give_up',
        'state/cache_state.h', ' && cm_super_is_void(&c->super))', ' && !c)'),
+    _m('no room, checkpoint', 'and there is no checkpoint of it', 'unit room give_up',
+       'protocol/checkpoint.c', 'if (e == 0 && cm_super_is_void(&c->super))', 'if (!c)'),
     _m('no room, session', 'readers do not find a session that they know', 'unit room readers',
        SUPER, ' || s->zeroed)', ')'),
 ]

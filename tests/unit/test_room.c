@@ -354,7 +354,8 @@ static void test_give_up(void)
         full = false; /* nothing makes it a pool again: what is forgotten now need not be durable */
         const cm_sync s = sync_begin(f);
         write_and_end(f);
-        (void)cm_checkpoint(p.c);
+        CHECK_EQ(cm_checkpoint(p.c), CM_EIO);
+        CHECK_EQ(pool_stats(p.c).checkpoints, 1); /* that of file_pool() */
         (void)cm_sync_end(f, &s, 0, NULL);
         detach(f);
         CHECK(super_at(&p, 0)->seq == 0 && super_at(&p, 1)->seq == 0);
