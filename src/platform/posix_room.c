@@ -25,11 +25,11 @@
  * A file that is compressed cannot have the flag. */
 void cm_posix_write_in_place(int fd)
 {
-    unsigned flags = 0;
+    unsigned flags[2] = { 0, 0 }; /* old kernels pass a long to and from FUSE */
 
-    if (ioctl(fd, (posix_request)FS_IOC_GETFLAGS, &flags) == 0) {
-        flags = (flags | FS_NOCOW_FL) & ~(unsigned)FS_COMPR_FL;
-        (void)ioctl(fd, (posix_request)FS_IOC_SETFLAGS, &flags); /* most have no such flag */
+    if (ioctl(fd, (posix_request)FS_IOC_GETFLAGS, flags) == 0) {
+        flags[0] = (flags[0] | FS_NOCOW_FL) & ~(unsigned)FS_COMPR_FL;
+        (void)ioctl(fd, (posix_request)FS_IOC_SETFLAGS, flags); /* most have no such flag */
     }
 }
 

@@ -151,8 +151,8 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
     struct stat st;
     unsigned flags;
     if (request == FS_IOC_GETFLAGS) { /* a file that is compressed cannot have the other flag */
-        flags = FS_COMPR_FL | FS_NOATIME_FL;
-        memcpy(arg, &flags, sizeof(flags));
+        const unsigned get[2] = { FS_COMPR_FL | FS_NOATIME_FL, 0 };
+        memcpy(arg, get, sizeof(get)); /* as an old kernel with FUSE */
         return 0;
     }
     if (request == FS_IOC_SETFLAGS) {
