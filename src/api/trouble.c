@@ -53,6 +53,17 @@ uint32_t cm_other_version(const uint8_t *base)
     return find_refused(base, CM_EVERSION, &sb) ? sb.version : 0;
 }
 
+/* Are both pages of the superblocks zeros? So cm_super_give_up() leaves them. */
+static bool begins_with_zeros(const uint8_t *base)
+{
+    static const uint8_t zero[512];
+    uint8_t part[sizeof(zero)];
+    for (size_t at = 0; at < CM_STATS_OFFSET; at += sizeof(part))
+        if (cm_guard_copy(part, base + at, sizeof(part)) || memcmp(part, zero, sizeof(part)) != 0)
+            return false;
+    return true;
+}
+
 void cm_say_unusable(const cm_cache *c, const char *what, int e)
 {
     struct cm_super sb;
@@ -65,6 +76,11 @@ void cm_say_unusable(const cm_cache *c, const char *what, int e)
     else if (e == CM_EINCOMPAT && find_refused(c->media.base, e, &sb))
         cm_log(c, CM_LOG_ERROR, "%s: %s: features 0x%llx (docs/format.md, \"incompat\")", what,
                cm_strerror(e), (unsigned long long)(sb.incompat & ~CM_INCOMPAT_KNOWN));
+    else if (e == CM_ENOTPOOL && begins_with_zeros(c->media.base))
+        cm_log(c, CM_LOG_ERROR,
+               "%s: %s: the file begins with zeros. A pool is made so when its volume is full "
+               "(" CM_COPIES "): if it was one, delete it and make it anew",
+               what, cm_strerror(e));
     else
         cm_log(c, CM_LOG_ERROR, "%s: %s", what, e == CM_EKEY ? why_no_key(c) : cm_strerror(e));
 }

@@ -43,6 +43,8 @@ FULL = [
        'state/cache_state.h', ' && cm_super_is_void(&c->super))', ' && !c)'),
     _m('no room, checkpoint', 'and there is no checkpoint of it', 'unit room give_up',
        'protocol/checkpoint.c', 'if (e == 0 && cm_super_is_void(&c->super))', 'if (!c)'),
+    _m('no room, killed', 'what a kill leaves of it says so', 'unit api open_refused',
+       'api/trouble.c', '"%s: %s: the file begins with zeros.', '"%s: %s: it begins otherwise.'),
     _m('no room, session', 'readers do not find a session that they know', 'unit room readers',
        SUPER, ' || s->zeroed)', ')'),
 ]

@@ -156,6 +156,15 @@ static void test_open_refused(void)
     memset(garbage, 0x77, sizeof(garbage));
     CALL(write_file(path, garbage, sizeof(garbage)));
     CALL(expect_refused(path, CM_ENOTPOOL));
+    memset(garbage, 0, 8192); /* so a kill leaves a pool that was given up */
+    for (unsigned zeros = 0; zeros < 2; zeros++) {
+        garbage[8191] = zeros ? 0 : 1;
+        CALL(write_file(path, garbage, sizeof(garbage)));
+        CALL(expect_refused(path, CM_ENOTPOOL));
+        CHECK_EQ(cm_open(path, &o, &c), CM_ENOTPOOL);
+        CHECK((strstr(last_line, "begins with zeros") != NULL) == (zeros == 1));
+        CHECK((strstr(last_line, "delete it and make it anew") != NULL) == (zeros == 1));
+    }
     path = make_pool("refused", MIB, 0);
     CHECK_EQ(os_resize(path, MIB + 4096), 0);
     CALL(expect_refused(path, CM_EOVERSIZE));
