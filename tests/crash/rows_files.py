@@ -713,7 +713,7 @@ FILES = [
        '        e = e ? e : write_copy(s, 1 - s->first, &next[1]);'),
     _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER,
        '''    next_epoch(&s->now);
-    int e = write_both(s);''', '''    next_epoch(&s->now);
+    int e = s->void_now ? 0 : write_both(s);''', '''    next_epoch(&s->now);
     s->now.seq++;
     s->now.xxh3 = cm_format_super_sum(&s->now);
     int e = write_copy(s, 0, &s->now);'''),
@@ -786,7 +786,8 @@ FILES = [
        '    e = cm_cache_empty(c);\n    if (e && (c->super.sync',
        '    e = 0;\n    if (e && (c->super.sync'),
     _m('void pool, close', 'a pool whose new epoch cannot be written at the close is void',
-       'unit seal failing_close_lost', 'api/close.c', '        cm_super_void(&c->super);\n', ''),
+       'unit seal failing_close_lost', 'api/close.c',
+       '        cm_super_void(&c->super);\n        at_', '        at_'),
     _m('CLEAN before the data', 'sync of the data before CLEAN', 'crash pagecache fill-a0,close',
        'api/close.c', '    e = cm_plat_file_sync(&c->file, 0, 0);\n', '    e = 0;\n'),
     _m('superblock not synced', 'sync of each copy in the page cache', 'crash pagecache close',

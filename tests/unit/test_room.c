@@ -458,6 +458,7 @@ static void test_reader_idle(void)
             write_and_end(f);
         detach(f);
         CHECK_EQ(cm_close(p.c), CM_EIO);
+        CHECK_EQ(file_size(), 0);
         failing_sync = 0;
         const int e = cm_open(path, &p.o, &p.c);
         CHECK_EQ(e, CM_ENOTPOOL);
