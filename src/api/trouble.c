@@ -322,18 +322,38 @@ static bool can_be_cut(const struct cm_cache *c)
     return c->media.file && !c->media.seal && !c->readonly && cm_plat_cut_page() > 0;
 }
 
+/* A page that can be loaded, before the one at `bad`, which cannot; the one behind it cannot,
+ * either. The first steps grow; then the search goes on by halves. The superblock is there in any
+ * case. */
+static uint64_t loadable_end(const struct cm_media *m, uint64_t bad)
+{
+    const uint64_t page = cm_plat_cut_page();
+    uint64_t at = bad;
+    for (uint64_t step = page; at > 0 && cm_guard_touch(m->base + at) != 0; step *= 2) {
+        bad = at;
+        at = at > step ? at - step : 0;
+    }
+    while (bad - at > page) {
+        const uint64_t mid = at + (bad - at) / page / 2 * page;
+        if (cm_guard_touch(m->base + mid) == 0)
+            at = mid;
+        else
+            bad = mid;
+    }
+    return at;
+}
+
 /* The file is whole, and yet its last page cannot be loaded: it is damaged, or a hole that a full
- * volume cannot fill. Looks for one before it, in ever longer steps: the superblock is there in any
- * case. What lies behind it is verified in each hit from here on. */
+ * volume cannot fill. Looks for one before it. What lies behind that one is verified in each hit
+ * from here on. */
 static void lower_end(struct cm_cache *c)
 {
     struct cm_media *const m = &c->media;
-    uint64_t at = (uint64_t)(at_load_relaxed(&m->end) - m->base), step = cm_plat_cut_page();
+    uint64_t at = (uint64_t)(at_load_relaxed(&m->end) - m->base);
     if (at == 0 || !c->guarded || !cm_guard_available() || at_load_relaxed(&c->growing) ||
         cm_guard_touch(m->base + at) == 0)
         return;
-    for (; at > 0 && cm_guard_touch(m->base + at) != 0; step *= 2)
-        at = at > step ? at - step : 0;
+    at = loadable_end(m, at);
     const uint64_t known = slots_below(&m->geo, at);
     /* A thread that judges a slot now may mark it late. For that to matter, the file must be cut,
      * too. */

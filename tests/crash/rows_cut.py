@@ -54,4 +54,6 @@ CUTS = [
     _m('cut, unreadable end, marks', 'what lies behind a lower end is verified in each hit',
        'unit api cut_unreadable_end', TROUBLE,
        '        cm_ring_clear_verified(&c->policy.ring, slot);', '        (void)slot;'),
+    _m('cut, unreadable end, halves', '... and nothing else', 'unit api cut_unreadable_end',
+       TROUBLE, '    while (bad - at > page) {', '    while (bad == 0) {'),
 ]
