@@ -577,7 +577,8 @@ enum {
                                     * long as it is open */
     CM_OPEN_REQUIRE_DAX = 1u << 1, /* CM_ENOTDAX unless the CPU can make stores durable */
     /* No fault guard for this pool: a damaged page, or somebody who cuts the file, ends the
-     * process. Handlers and signal masks are not touched for it. */
+     * process. If he cuts it inside a page, reads may also give zeros in place of what that page
+     * had. Handlers and signal masks are not touched for it. */
     CM_OPEN_NO_GUARD = 1u << 2,
     CM_OPEN_ANY_OWNER = 1u << 3, /* also open a pool that others own or may write: they decide what
                                   * is read through it */

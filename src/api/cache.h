@@ -210,7 +210,7 @@ static inline int cm_report_error(cm_cache *c, int e)
  * such call logs it and empties the pool. No lock is held. */
 int cm_cache_whole(struct cm_cache *c);
 /* The pool is mapped, and has its memory: from here on a call notices that the file was cut, as far
- * as a load of its last page tells (cm_media_uncut). */
+ * as a load of its last page tells (cm_media_uncut). Without a guard none does. */
 void cm_end_begin(struct cm_cache *c);
 /* The same for the length that it has grown to. */
 void cm_end_grow(struct cm_cache *c, const struct cm_geometry *to);

@@ -317,9 +317,12 @@ static uint64_t last_page(const struct cm_geometry *g)
     return (g->pool_size - 1) / page * page;
 }
 
+/* Without a guard nobody looks: a page that cannot be loaded would end the process, though the file
+ * may be whole. */
 static bool can_be_cut(const struct cm_cache *c)
 {
-    return c->media.file && !c->media.seal && !c->readonly && cm_plat_cut_page() > 0;
+    return c->media.file && !c->media.seal && !c->readonly && cm_plat_cut_page() > 0 &&
+           c->guarded && cm_guard_available();
 }
 
 /* A page that can be loaded, before the one at `bad`, which cannot; the one behind it cannot,
@@ -350,8 +353,7 @@ static void lower_end(struct cm_cache *c)
 {
     struct cm_media *const m = &c->media;
     uint64_t at = (uint64_t)(at_load_relaxed(&m->end) - m->base);
-    if (at == 0 || !c->guarded || !cm_guard_available() || at_load_relaxed(&c->growing) ||
-        cm_guard_touch(m->base + at) == 0)
+    if (at == 0 || at_load_relaxed(&c->growing) || cm_guard_touch(m->base + at) == 0)
         return;
     at = loadable_end(m, at);
     const uint64_t known = slots_below(&m->geo, at);

@@ -114,7 +114,8 @@ static inline bool cm_media_is_hole(const struct cm_media *m, const void *p, siz
  * come behind the copies; else the cut may come between. The fence keeps them in this order:
  * x86-64 keeps all loads in order, other CPUs do not. Of what lies in the last page itself this
  * says nothing: such slots are verified in each hit (cm_cache.known). In a pool whose file nobody
- * can cut, and in a sealed one, whose hits are all verified, `end` is the superblock. */
+ * can cut, in a sealed one, whose hits are all verified, and without a guard `end` is the
+ * superblock. */
 static inline __attribute__((always_inline)) bool cm_media_uncut(const struct cm_media *m)
 {
     at_fence_acquire();

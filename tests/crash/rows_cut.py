@@ -56,4 +56,6 @@ CUTS = [
        '        cm_ring_clear_verified(&c->policy.ring, slot);', '        (void)slot;'),
     _m('cut, unreadable end, halves', '... and nothing else', 'unit api cut_unreadable_end',
        TROUBLE, '    while (bad - at > page) {', '    while (bad == 0) {'),
+    _m('cut, no guard', 'without a guard nobody looks', 'unit api cut_no_guard', TROUBLE,
+       ' &&\n           c->guarded && cm_guard_available();', ';'),
 ]

@@ -389,6 +389,29 @@ static void test_cut_unreadable_end(void)
     CALL(check_unreadable_end(65536));           /* some pages of any size */
     CALL(check_unreadable_end(MIB / 2 + 65536)); /* steps that double go far beyond */
 }
+
+/* Without a guard nobody loads the last page for a look: if that cannot be done, and the file is
+ * whole, the process would end. */
+static void test_cut_no_guard(void)
+{
+    const size_t page = cm_plat_cut_page();
+    for (unsigned shared = 0; shared < 2; shared++) {
+        CASE("shared %u", shared);
+        REQUIRE(cut_up(CM_VERIFY_FIRST_HIT)); /* nothing is stored in the last page */
+        CHECK_EQ(cm_close(p.c), 0);
+        p.c = open_as(CM_OPEN_NO_GUARD | (shared ? CM_OPEN_SHARED : 0u), CM_VERIFY_FIRST_HIT, 0);
+        REQUIRE(p.c != NULL);
+        REQUIRE(p.c->media.end == p.c->media.base);
+        CHECK_EQ(p.c->known, UINT64_MAX);
+        f = attach_to(p.c);
+        os_protect(p.c->media.base + MIB - page, page, OS_NOTHING);
+        CHECK_EQ(hits(f, 0, HOT, TAG), HOT);
+        CHECK_EQ(hits(f, 0, HOT, TAG), HOT);
+        os_protect(p.c->media.base + MIB - page, page, shared ? OS_READ : OS_WRITE);
+        CHECK_EQ(cm_close(p.c), 0);
+        (void)unlink(path);
+    }
+}
 #else
 #define NO_CUTS(name)                                                                              \
     static void test_##name(void)                                                                  \
@@ -402,9 +425,11 @@ NO_CUTS(cut_tables)
 NO_CUTS(cut_shared)
 NO_CUTS(cut_grown)
 NO_CUTS(cut_unreadable_end)
+NO_CUTS(cut_no_guard)
 #endif
 
 const struct harness_test api_cut_tests[] = {
-    TEST(cut_block),  TEST(cut_before_copy), TEST(cut_last_page),      TEST(cut_tables),
-    TEST(cut_shared), TEST(cut_grown),       TEST(cut_unreadable_end), TEST_END,
+    TEST(cut_block),          TEST(cut_before_copy), TEST(cut_last_page),
+    TEST(cut_tables),         TEST(cut_shared),      TEST(cut_grown),
+    TEST(cut_unreadable_end), TEST(cut_no_guard),    TEST_END,
 };
