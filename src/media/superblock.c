@@ -239,12 +239,15 @@ int cm_super_kill(struct cm_superblocks *s)
 int cm_super_format(struct cm_superblocks *s)
 {
     cm_lock_acquire(&s->lock);
-    /* Readers may come before the first owner. Zero counts for no session: cm_super_give_up(). */
-    int e = set_session(s, 2);
+    /* Zero is no session (cm_super_give_up). Memory that was a pool goes on from the last one: an
+     * idle reader must not find its own again. */
+    uint64_t was;
+    int e = cm_guard_load64(cm_super_session_at(s->media), &was);
+    if (e == 0 && was == 0)
+        e = set_session(s, 2);
     const int e_both = write_both(s);
-    e = e ? e : e_both;
     cm_lock_release(&s->lock);
-    return e;
+    return e ? e : e_both;
 }
 
 static bool is_zero(const uint8_t id[16])

@@ -131,7 +131,7 @@ static const struct {
     const char *name, *steps;
     int (*call)(struct pair *p);
 } writers[] = {
-    { "format", "E.EEEE", call_format },
+    { "format", "EEEE", call_format },
     { "kill", "..EEEE", call_kill },
     { "shut", "E.", call_shut },
     { "silence", "E.", call_silence },
