@@ -44,8 +44,8 @@ bool cm_super_give_up(struct cm_superblocks *s)
     /* Durable before anybody is told that all is forgotten: the origin's next write may outlive a
      * crash that would bring the superblocks back, and with them what is cached. If it is not, the
      * next epoch tries it again. */
-    s->void_now = e == 0;
-    return s->void_now;
+    at_store_relaxed(&s->void_now, e == 0);
+    return e == 0;
 }
 
 void cm_super_void(struct cm_superblocks *s)
@@ -84,10 +84,7 @@ struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
 
 bool cm_super_is_void(struct cm_superblocks *s)
 {
-    cm_lock_acquire(&s->lock);
-    const bool is = s->void_now;
-    cm_lock_release(&s->lock);
-    return is;
+    return at_load_relaxed(&s->void_now); /* it stays so, and nothing is read that comes with it */
 }
 
 bool cm_super_is_zeroed(struct cm_superblocks *s)

@@ -435,7 +435,7 @@ static int bump(struct cm_superblocks *s, uint32_t *failed)
     /* Readers do not compute the check of a header that they have judged. */
     const int unheard = shut(s);
     next_epoch(&s->now);
-    int e = s->void_now ? 0 : write_both(s);
+    int e = cm_super_is_void(s) ? 0 : write_both(s);
     s->lost = e == CM_ESEAL ? s->lost : e != 0;
     e = e ? e : unheard;
     if (e == CM_EIO && cm_super_give_up(s)) {

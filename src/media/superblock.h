@@ -33,11 +33,11 @@ struct cm_superblocks {
     /* Readers of other processes are to be served nothing: for the owner's mode; or because
      * something could not be forgotten, until an epoch begins. */
     bool silent, unforgotten;
-    bool unsaid;   /* a failed fsync may be in no copy yet */
-    bool bumped;   /* an epoch began since the open */
-    bool full;     /* the volume had no room for a rewrite of a superblock */
-    bool zeroed;   /* their pages were made zeros, perhaps not durably: they stay so */
-    bool void_now; /* the same, durably: the file is no pool */
+    bool unsaid;       /* a failed fsync may be in no copy yet */
+    bool bumped;       /* an epoch began since the open */
+    bool full;         /* the volume had no room for a rewrite of a superblock */
+    bool zeroed;       /* their pages were made zeros, perhaps not durably: they stay so */
+    uint32_t void_now; /* atomic; the same, durably: the file is no pool */
     /* Atomic; changed under the lock, and at open: a copy says of the slots below this that they
      * may be in use. */
     uint64_t covered;

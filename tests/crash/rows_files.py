@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""rows_files.py - the rows of mutants.py about files, pools and the code below them: records,
-marks, superblocks, the memo, the platform."""
+"""rows_files.py - the rows of mutants.py about files, pools, records, superblocks, the platform."""
 from rows import (_m, _DAMAGED, _SETTLE, FILE, RECORD, SUPER, VOLUME, TRUST, EVICT)
 
 FILES = [
@@ -713,7 +712,7 @@ FILES = [
        '        e = e ? e : write_copy(s, 1 - s->first, &next[1]);'),
     _m('epoch in one copy', 'a new epoch in both copies', 'unit super epoch_bump', SUPER,
        '''    next_epoch(&s->now);
-    int e = s->void_now ? 0 : write_both(s);''', '''    next_epoch(&s->now);
+    int e = cm_super_is_void(s) ? 0 : write_both(s);''', '''    next_epoch(&s->now);
     s->now.seq++;
     s->now.xxh3 = cm_format_super_sum(&s->now);
     int e = write_copy(s, 0, &s->now);'''),

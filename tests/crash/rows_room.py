@@ -32,7 +32,7 @@ FULL = [
        's->zeroed ? CM_EIO : prepare', 'prepare', 'media/super_room.c',
        's->zeroed = s->failed = true;', 's->zeroed = true;'),
     _m('no room, stays zeros', 'also if the zeros are not durable', 'unit room reader_idle',
-       SUPER, 's->zeroed ? CM_EIO : prepare', 's->void_now ? CM_EIO : prepare'),
+       SUPER, 's->zeroed ? CM_EIO : prepare', 'cm_super_is_void(s) ? CM_EIO : prepare'),
     _m('no room, again', 'the next epoch makes them durable', 'unit room cannot_give_up',
        'media/super_room.c', '!s->zeroed && !cm_super', '!cm_super'),
     _m('no room, no hole', 'if none was made, it stays a pool', 'unit room cannot_give_up', ROOM,
