@@ -442,7 +442,8 @@ typedef struct cm_create_options {
     /* The number of files, attached or remembered, that the file table is made for. It gets nine
      * records for every eight of them; a few files may find none all the same. 0: one file for
      * every 16 slots, which are 64 KiB. Set it if most files are smaller: one without a record is
-     * cold at its next open (cm_stats: records_evicted). */
+     * cold at its next open (cm_stats: records_evicted). CM_EINVAL if the pool has no room for so
+     * many; the log says so. */
     uint64_t max_files;
     /* Called about once per 64 MiB that were preallocated, with the bytes done and in all. A return
      * value other than 0 cancels: the file is removed, and cm_create() returns CM_ECANCELED. May
@@ -1062,7 +1063,8 @@ CM_API int cm_files_begin(cm_cache *cache, uint32_t flags, cm_file_iter **iter);
 /* Describes the next file, as cm_file_lookup() does, as it is now. Its cached bytes are those that
  * were counted at the begin, or 0 if the file was forgotten since. No lock is held between two
  * calls. A file whose fsync failed is listed, too: `bypassed`. `validator` and `info` may be NULL.
- * CM_EABSENT (there is no further file) CM_EINVAL (a struct_size is invalid). */
+ * CM_EABSENT (there is no further file) CM_EINVAL (a struct_size is invalid) CM_ESEAL (the file's
+ * record could not be judged; the next call tries the same file again). */
 CM_API int cm_files_next(cm_file_iter *iter, cm_validator *validator, cm_file_info *info);
 /* Releases an iteration. NULL: does nothing. */
 CM_API void cm_files_end(cm_file_iter *iter);
@@ -1713,11 +1715,11 @@ CM_API int cm_pool_info(const char *path, cm_info *info);
 /* X(name, text): counters since open. New ones come last, because their numbers are part of the
  * ABI. */
 #define CM_STAT_MAP(X)                                                                             \
-    X(hit_blocks, "blocks served, from the pool or the probation buffer, read ahead or not")       \
+    X(hit_blocks, "blocks served, whole or in part, from the pool or the probation buffer")        \
     X(hit_bytes, "bytes served from there")                                                        \
-    X(miss_blocks, "blocks looked up and not served")                                              \
+    X(miss_blocks, "blocks looked up and not served, or not as much of them as was wanted")        \
     X(miss_absent, "misses: not cached")                                                           \
-    X(miss_short, "misses: cached, but fewer valid bytes than wanted")                             \
+    X(miss_short, "misses: cached, but fewer valid bytes than wanted (these count as a hit, too)") \
     X(miss_conflict, "misses: changed while being read")                                           \
     X(miss_checksum, "misses: checksum wrong, slot dropped")                                       \
     X(miss_media, "misses: pool memory unreadable")                                                \

@@ -61,10 +61,11 @@ static int count_bytes(void *ctx, const struct cm_surveyed *b)
     return 0;
 }
 
-static void count(struct cm_file_list *l)
+static int count(struct cm_file_list *l)
 {
     const struct cm_survey s = { is_listed, count_bytes, l };
     (void)cm_survey_blocks(l->cache, &s);
+    return l->error;
 }
 
 int cm_files_begin(cm_cache *c, uint32_t flags, cm_file_iter **iter)
@@ -78,15 +79,15 @@ int cm_files_begin(cm_cache *c, uint32_t flags, cm_file_iter **iter)
     if (!it)
         return CM_ENOMEM;
     it->list.cache = c;
+    it->counted = (flags & CM_FILES_COUNT) != 0;
     e = cm_file_list_collect(&it->list);
+    if (e == 0 && it->counted)
+        e = count(&it->list);
     if (e) {
         cm_file_list_free(&it->list);
         cm_cache_free(c, it, sizeof(*it));
         return e;
     }
-    it->counted = (flags & CM_FILES_COUNT) != 0;
-    if (it->counted)
-        count(&it->list);
     at_add_acq_rel(&c->live, 1); /* acquire, release: as in request.c, for cm_close */
     *iter = it;
     return 0;
@@ -102,8 +103,9 @@ int cm_files_next(cm_file_iter *it, cm_validator *validator, cm_file_info *info)
     if ((validator && !cm_can_give_result(validator)) || (info && !cm_can_give_result(info)))
         return CM_EINVAL;
     for (e = CM_EABSENT; e == CM_EABSENT && it->next < it->list.n;) {
-        const struct cm_listed *f = &it->list.file[it->next++];
+        const struct cm_listed *f = &it->list.file[it->next];
         e = cm_files_lookup(it->list.cache, &f->id, &it->records, &v, &now); /* or it is gone */
+        it->next += e == 0 || e == CM_EABSENT; /* else the call may be repeated */
         if (e == 0 && it->counted)
             now.cached_bytes = now.incarnation == f->incarnation ? f->bytes : 0;
     }

@@ -140,6 +140,7 @@ int cm_carry_look(struct cm_resizing *z)
     int e = z->rank ? look_at_files(z) : CM_ENOMEM;
     if (e == 0 && !z->old->must_empty)
         e = cm_survey_blocks(z->old, &survey);
+    e = e ? e : z->list.error;
     if (z->was.state == CM_SUPER_CLEAN && z->was.memo.generation != 0)
         z->hand = z->was.memo.hand % cm_media_slots(&z->old->media);
     return e;

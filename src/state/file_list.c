@@ -178,7 +178,7 @@ int cm_file_list_collect(struct cm_file_list *l)
 
 /* Do blocks of a region count that were stored under the file's incarnation with this "since"? The
  * record knows: it does not change while the file is attached. */
-static bool counts(const struct cm_file_list *l, const struct cm_listed *f, uint64_t incarnation,
+static bool counts(struct cm_file_list *l, const struct cm_listed *f, uint64_t incarnation,
                    uint64_t block)
 {
     uint8_t since[CM_REGIONS];
@@ -188,7 +188,8 @@ static bool counts(const struct cm_file_list *l, const struct cm_listed *f, uint
         return true; /* it was attached, and nothing says it now: some of these may be gone */
     if (!f->raised)
         return incarnation >> CM_SINCE_SHIFT == 0;
-    (void)cm_record_at(&l->cache->media, f->place, &r, &whole);
+    if (cm_record_at(&l->cache->media, f->place, &r, &whole) == CM_ESEAL)
+        l->error = CM_ESEAL;
     if (!whole)
         return false;
     (void)cm_format_since(cm_media_key(&l->cache->media), f->place, &r, since);

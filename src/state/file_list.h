@@ -24,6 +24,7 @@ struct cm_file_list {
     uint64_t n, room;    /* files; those that `file` has room for */
     uint64_t cells;      /* a power of two, at least twice `room` */
     bool by_incarnation; /* the table leads from incarnations to files, and not from ids */
+    int error; /* CM_ESEAL: a block's record could not be judged: its file was not found */
 };
 
 /* What cm_files_begin() gives out. */

@@ -81,6 +81,11 @@ static struct {
     uint64_t place;
     unsigned times;
 } changing;
+/* Each record has a region that began anew; and so many times it can be judged. */
+static struct {
+    bool raised;
+    uint64_t judged;
+} records;
 
 int __real_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
 int __wrap_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
@@ -88,6 +93,13 @@ int __wrap_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_reco
 {
     cm_file *const f = changing.f;
     const int e = __real_cm_record_at(m, place, r, whole);
+    if (records.raised && records.judged-- == 0) {
+        records.judged = 0;
+        *whole = false;
+        return CM_ESEAL;
+    }
+    if (records.raised && *whole)
+        r->since[0] |= 1;
     if (f && place == changing.place && changing.times > 0) {
         changing.times--;
         r->incarnation++;
@@ -427,6 +439,27 @@ static void test_refused(void)
     pool_end(&p);
 }
 
+/* A record that could be judged when the files were collected, and not when a block was found: that
+ * is an error, and not a file of which nothing is cached. */
+static void test_unjudged(void)
+{
+    struct pool p;
+    cm_file_iter *it = NULL;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 3, 100 * BLK, 7, 0);
+    CHECK_EQ(put_all(f, 0, 3, 7), 3);
+    detach(f);
+    records.judged = p.c->media.geo.record_buckets * CM_RECORD_WAYS;
+    records.raised = true;
+    CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &it), CM_ESEAL);
+    records.judged = UINT64_MAX;
+    CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &it), 0);
+    cm_files_end(it);
+    records.raised = false;
+    CHECK_EQ(list(p.c, CM_FILES_COUNT)->n, 1);
+    pool_end(&p);
+}
+
 static const struct harness_test files_tests[] = {
     TEST(list),
     TEST(changing),
@@ -439,6 +472,7 @@ static const struct harness_test files_tests[] = {
     TEST(readonly_would_empty),
     TEST(without_record),
     TEST(counted),
+    TEST(unjudged),
     TEST(meanwhile),
     TEST(refused),
     TEST_END,
