@@ -142,7 +142,8 @@ says 'no pool at all' 1 "$us $work/junk: not a cachemax pool" junk.conf
 check 'it is said once' test "$(wc -l <err)" = 1
 says 'no pool at all, to check' 0 "$us $work/junk: not a cachemax pool" check-config junk.conf
 config zeros.conf "pool = $work/zeros" "socket = $work/socket"
-says 'a file of zeros' 1 "$us $work/zeros: not a cachemax pool: the file begins with zeros. *" zeros.conf
+says 'a file of zeros' 1 "$us $work/zeros: not a cachemax pool: the file begins with zeros. *" \
+  zeros.conf
 # Of its own user: by its mode, and by a flag that keeps out everybody.
 config own.conf "pool = $work/own/pool" "socket = $work/own/socket"
 mkdir own

@@ -81,7 +81,7 @@ static struct {
     uint64_t place;
     unsigned times;
 } changing;
-/* Each record has a region that began anew; and so many times it can be judged. */
+/* Each record has a region that began anew, the second one; and so many times one can be judged. */
 static struct {
     bool raised;
     uint64_t judged;
@@ -99,7 +99,7 @@ int __wrap_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_reco
         return CM_ESEAL;
     }
     if (records.raised && *whole)
-        r->since[0] |= 1;
+        r->since[0] |= 1u << 8;
     if (f && place == changing.place && changing.times > 0) {
         changing.times--;
         r->incarnation++;
@@ -453,10 +453,8 @@ static void test_unjudged(void)
     records.raised = true;
     CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &it), CM_ESEAL);
     records.judged = UINT64_MAX;
-    CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &it), 0);
-    cm_files_end(it);
+    CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[3].cached_bytes, 3 * BLK);
     records.raised = false;
-    CHECK_EQ(list(p.c, CM_FILES_COUNT)->n, 1);
     pool_end(&p);
 }
 

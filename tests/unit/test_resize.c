@@ -663,12 +663,55 @@ static void test_table(void)
     CHECK(files_of(GIB, 2 * usual, 2 * GIB) > usual); /* and one that is still larger */
 }
 
+/* Each record has a region that began anew, the second one; and so many times one can be judged. */
+static struct {
+    bool raised;
+    uint64_t judged;
+} records;
+
+int __real_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
+int __wrap_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole);
+int __wrap_cm_record_at(const struct cm_media *m, uint64_t place, struct cm_record *r, bool *whole)
+{
+    const int e = __real_cm_record_at(m, place, r, whole);
+    if (records.raised && records.judged-- == 0) {
+        records.judged = 0;
+        *whole = false;
+        return CM_ESEAL;
+    }
+    if (records.raised && *whole)
+        r->since[0] |= 1u << 8;
+    return e;
+}
+
+/* A record that cannot be judged for a moment, at each moment of a resize: the pool stays as it is,
+ * or takes all blocks with it. */
+static void test_unjudged(void)
+{
+    struct pool p;
+    int e = CM_ESEAL;
+    make(&p, MIB, 0, 0);
+    fill_file(&p, 1, 3);
+    down(&p);
+    for (uint64_t judged = 0; e == CM_ESEAL; judged++) {
+        cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+        cm_resize_report r = CM_RESIZE_REPORT_INIT;
+        CASE("judged %u", (unsigned)judged);
+        o.size = 2 * MIB;
+        records.judged = judged;
+        records.raised = true;
+        e = cm_resize(path, &o, &r);
+        records.raised = false;
+        CHECK(e == CM_ESEAL || (e == 0 && r.blocks == 3));
+    }
+}
+
 static const struct harness_test tests[] = {
     TEST(grow),        TEST(forgotten), TEST(shrink),  TEST(youngest),
     TEST(many_files),  TEST(damage),    TEST(killed),  TEST(older),
     TEST(failed_sync), TEST(dirty),     TEST(refused), TEST(progress_of_nothing),
     TEST(left_over),   TEST(old_file),  TEST(shape),   TEST(table),
-    TEST(told),
+    TEST(told),        TEST(unjudged),
 };
 
 int main(int argc, char **argv)
