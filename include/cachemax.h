@@ -1149,9 +1149,9 @@ CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm
 
 enum {
     /* CM_EABSENT also if a page of the pool that the read needs is not in memory right now: of the
-     * index, a header, the payload, the counters, or the last page of the pool's file. A hit of
-     * any other read brings that one back. A block in the probation buffer needs only the counters
-     * and that page. So a thread that must not wait for the volume can hand the read to another
+     * index, a header, the payload, the counters, or the last page of the pool's file. Any other
+     * read that copies out of the file brings that one back. A block in the probation buffer needs
+     * only the counters. So a thread that must not wait for the volume can hand the read to another
      * one.
      * Nothing prevents that a page leaves memory after the test: then the read waits for the volume
      * all the same. On DAX all pages count as being in memory, and it costs nothing. Else it costs

@@ -80,6 +80,18 @@ static __attribute__((noinline)) enum cm_found read_piece(struct cm_blocks *r,
     return add_read(r, p, found, got);
 }
 
+/* Are all pages in memory that a copy out of the pool would touch? The first one of a run is
+ * followed by a load of the file's last page (cm_media_uncut). Blocks of the probation buffer do
+ * without that page: they would not bring it back. */
+static bool copy_is_resident(const struct cm_blocks *r, const struct cm_key *k)
+{
+    const struct cm_media *m = &r->f->cache->media;
+    if (!cm_lookup_is_resident(r->f->cache, k))
+        return false;
+    return r->f->cache->directly || r->hits > r->buffered ||
+           cm_media_is_resident(m, at_load_relaxed(&m->end), 1);
+}
+
 /* The same, but ABSENT also if it would have to wait for a page of the pool. */
 static enum cm_found read_resident_piece(struct cm_blocks *r, const struct piece *p, uint8_t *buf)
 {
@@ -90,7 +102,7 @@ static enum cm_found read_resident_piece(struct cm_blocks *r, const struct piece
         cm_region_key_next(r->f, &r->home, r->incarnation, p->pos / CM_BLOCK_SIZE);
     if (cm_lookup_buffered(c, &k, &part, &got) == CM_FOUND_BUFFERED)
         return add_read(r, p, CM_FOUND_BUFFERED, got);
-    return cm_lookup_is_resident(c, &k) ? read_piece(r, p, buf) : CM_FOUND_ABSENT;
+    return copy_is_resident(r, &k) ? read_piece(r, p, buf) : CM_FOUND_ABSENT;
 }
 
 /* The buckets of a window's blocks from the i-th on that are neighbours: the first of them; *n: how

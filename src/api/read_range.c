@@ -307,21 +307,14 @@ int64_t cm_range_read_whole(struct cm_object *f, const struct cm_plat_thread *t,
     return end_whole(&w, &run, cause);
 }
 
-static bool end_is_resident(const struct cm_media *m)
-{
-    return cm_media_is_resident(m, at_load_relaxed(&m->end), 1);
-}
-
 int64_t cm_range_read_resident(struct cm_object *f, uint64_t offset, void *buf, size_t len)
 {
     struct walk w;
     enum cm_stat cause = CM_STAT_miss_mode;
     bool serves = walk_begin(&w, f, offset, len);
     struct cm_blocks run = run_of(&w);
-    /* The counters lie in the pool, too, and so does what cm_media_uncut() loads. Their pages
-     * are tested once: the first hit uses them. */
-    if (serves && (w.c->directly ||
-                   (cm_media_counters_resident(&w.c->media) && end_is_resident(&w.c->media))))
+    /* The counters lie in the pool, too. Their page is tested once: the first hit uses it. */
+    if (serves && (w.c->directly || cm_media_counters_resident(&w.c->media)))
         cause = cause_of(read_run(&w, &run, buf, len, true, &serves));
     return end_whole(&w, &run, cause);
 }

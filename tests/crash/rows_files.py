@@ -132,7 +132,7 @@ FILES = [
        '        (fstatfs(fd, &s) == 0 && s.f_type == TMPFS_MAGIC)) {',
        '        fstatfs(fd, &s) == 0) {'),
     _m('resident, counters', '... of the counters', 'unit resident each_page', 'api/read_range.c',
-       '(cm_media_counters_resident(&w.c->media) && end_', '(end_'),
+       '(w.c->directly || cm_media_counters_resident(&w.c->media))', 'true'),
     _m('resident, buffer', 'a block in the probation buffer needs no page',
        'unit resident buffered',
        'api/read_blocks.c',

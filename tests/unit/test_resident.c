@@ -78,6 +78,13 @@ static void check_needs(cm_file *f, uint64_t block, const void *where, bool read
     CHECK_EQ(read_resident(f, block, 1), BLK);
 }
 
+/* A pool in memory as if it were in a file: what lies in its last page is loaded after a copy. */
+static uint8_t *as_in_file(struct pool *p)
+{
+    p->c->media.end = p->base + MIB - BLK;
+    return p->base + MIB - BLK;
+}
+
 static void test_each_page(void)
 {
     struct pool p;
@@ -93,8 +100,7 @@ static void test_each_page(void)
         /* The test itself reads the counters. */
         CALL(check_needs(f, 3, cm_media_shard(p.base, cm_plat_thread()->number), true));
     }
-    p.c->media.end = p.base + MIB - BLK; /* as if the pool were in a file */
-    CALL(check_needs(f, 3, p.c->media.end, false));
+    CALL(check_needs(f, 3, as_in_file(&p), false));
     pretend.page = payload_of(p.c, slot_of(f, 4));
     CHECK_EQ(read_resident(f, 3, 1), BLK); /* another block's page */
     CHECK_EQ(read_resident(f, 3, 2), CM_EABSENT);
@@ -148,6 +154,42 @@ static void test_buffered(void)
         os_protect((void *)(uintptr_t)pretend.page, BLK, OS_WRITE);
     pretend.page = NULL;
     CHECK_EQ(STAT(p.c, probation_hits), 1);
+    pool_end(&p);
+}
+
+/* Nor the last page of the file: no hit in the buffer would bring it back. The first block of a
+ * read that is in a slot needs it. */
+static void test_buffered_end(void)
+{
+    struct pool p;
+    uint8_t data[CM_BLOCK_SIZE];
+    pool_make(&p, MIB, 0);
+    p.o.probation_bytes = 64 * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    for (uint64_t b = 2; b < 5; b++) {
+        cm_miss m = miss_of(f, b * BLK, BLK);
+        content(5, b, data);
+        CHECK_EQ(cm_fill(f, &m, data, BLK, b == 3 ? CM_FILL_WARM : 0), 0);
+        const struct cm_key k = key_of(f, b);
+        CHECK_EQ(cm_step_buffered(p.c, &k), b == 3 ? 0 : BLK);
+    }
+    uint8_t *end = as_in_file(&p);
+    pretend.page = end;
+    if (cm_guard_available())
+        os_protect(end, BLK, OS_NOTHING);
+    CHECK_EQ(read_resident(f, 2, 1), BLK);
+    CHECK_EQ(read_resident(f, 4, 1), BLK);
+    CHECK_EQ(read_resident(f, 3, 1), CM_EABSENT);
+    CHECK_EQ(read_resident(f, 2, 2), CM_EABSENT);
+    CHECK_EQ(read_resident(f, 3, 2), CM_EABSENT);
+    CHECK_EQ(p.c->suspect, 0);
+    CHECK_EQ(STAT(p.c, probation_hits), 2);
+    if (cm_guard_available())
+        os_protect(end, BLK, OS_WRITE);
+    pretend.page = NULL;
+    CHECK_EQ(look(f, 3, 5), RIGHT); /* brings it back */
+    CHECK_EQ(read_resident(f, 2, 3), 3 * BLK);
     pool_end(&p);
 }
 
@@ -255,9 +297,9 @@ static void test_dropped_pages(void)
     cm_file *f = attach(&file_pool, 1, 100 * BLK, 1, 0);
     CHECK_EQ(put_all(f, 0, 10, 5), 10);
     const void *where[] = { cell_to(f, 3), header_of(c, slot_of(f, 3)),
-                            payload_of(c, slot_of(f, 3)) };
+                            payload_of(c, slot_of(f, 3)), c->media.end };
     unsigned dropped = 0;
-    for (unsigned i = 0; i < 3 && !c->directly; i++) {
+    for (unsigned i = 0; i < 4 && !c->directly; i++) {
         CASE("page %u", i);
         CHECK_EQ(read_resident(f, 0, 10), 10 * BLK);
         if (!drop_page(c, where[i]))
@@ -526,10 +568,11 @@ static void test_lock_refused(void)
 #endif
 
 static const struct harness_test tests[] = {
-    TEST(each_page),     TEST(absent_block),   TEST(buffered),     TEST(dax),      TEST(arguments),
+    TEST(each_page),     TEST(absent_block),   TEST(buffered),    TEST(buffered_end),
+    TEST(dax),           TEST(arguments),
 #ifndef _WIN32
-    TEST(dropped_pages), TEST(asked_by_reads), TEST(stranger),     TEST(prefault), TEST(lock),
-    TEST(lock_grown),    TEST(lock_memory),    TEST(lock_refused),
+    TEST(dropped_pages), TEST(asked_by_reads), TEST(stranger),    TEST(prefault),
+    TEST(lock),          TEST(lock_grown),     TEST(lock_memory), TEST(lock_refused),
 #endif
 };
 
