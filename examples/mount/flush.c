@@ -156,7 +156,7 @@ void flush_end(void)
     atomic_store(&refusing, true);
     v = take_writers(&n);
     for (size_t k = 0; k < n; k++) {
-        int rc = fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)v[k], 0, 0);
+        int rc = wire_drop_pages(v[k]);
         if (rc < 0 && rc != -ENOENT && rc != -ENODEV) /* forgotten; the mount has just ended */
             flush_incomplete(strerror(-rc));
         inode_put(v[k]);

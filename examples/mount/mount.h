@@ -840,6 +840,9 @@ int wire_begin(void);  /* the session is mounted, and no thread serves it yet; 0
 bool wire_kills(void); /* the mount clears set-user-id bits when the content changes */
 /* Answers a request without libfuse: 0 or -errno. */
 int wire_answer(const struct iovec *iov, int count);
+/* Takes all pages of a file from the kernel, which first writes what is dirty: 0 or -errno. Not by
+ * libfuse: an error of a notification of libfuse is only logged. */
+int wire_drop_pages(const struct inode *i);
 
 /* ops_*.c fill their part of the table. */
 void ops_read_init(struct fuse_lowlevel_ops *ops);

@@ -178,7 +178,7 @@ static ssize_t wire_writev(int fd, struct iovec *iov, int count, void *user)
     n = writev(fd, iov, count);
     failed = n < 0 && errno != ENOENT; /* that is no fault: interrupted */
     if (failed)
-        complain("answer a request");
+        complain(head->unique ? "answer a request" : "notify the kernel");
     if (agreed.ring)
         begin_ring(n > 0);
     return failed ? (ssize_t)head->len : n; /* who answers counts it as taken either way */
@@ -202,4 +202,16 @@ int wire_answer(const struct iovec *iov, int count)
     if (uring_answer(iov, count))
         return 0;
     return writev(fuse_session_fd(mnt.se), iov, count) < 0 ? -errno : 0;
+}
+
+int wire_drop_pages(const struct inode *i)
+{
+    struct {
+        struct fuse_out_header h;
+        struct fuse_notify_inval_inode_out range; /* off and len 0: all */
+    } m = { .h = { .len = sizeof(m), .error = FUSE_NOTIFY_INVAL_INODE },
+            .range = { .ino = (uintptr_t)i } };
+    const struct iovec iov = { &m, sizeof(m) };
+
+    return wire_answer(&iov, 1);
 }

@@ -229,6 +229,29 @@ full() {
   grep -q "mapped: .* stored in a mapping, cannot be written: No space left" "$work/full.log" &&
     ok "$name: said" || fail "$name: said" "$(tail -n 1 "$work/full.log")"
 }
+# The kernel refuses to take the pages of a file away at the end. What is in them may be lost.
+kept() {
+  local name="pages that the kernel keeps" refuse=$work/refuse shim
+  wanted "$name" || return
+  grep -Eq '__(asan|tsan)_init' "$mount_bin" &&
+    { skip "$name" "a sanitizer's build takes no LD_PRELOAD"; return; }
+  shim=$(realpath "$(find "$build" -name failing_answer.so)")
+  new_pool 16MiB && : > "$work/log" &&
+    FAILING_NOTIFICATION=$refuse LD_PRELOAD=$shim do_mount || { fail "$name" mount; return; }
+  head -c 1048576 /dev/zero > "$org/mapped"
+  begin_storing "$org/mapped" wait
+  : > "$refuse"
+  twice "$org"
+  wait_mount
+  [ "$status" = 4 ] && ok "$name: status 4" || fail "$name: status 4" "$status"
+  check "$name: said" t_kept
+  end_storing 2>/dev/null
+  rm "$refuse"
+}
+t_kept() {
+  grep -q ' not all that was stored in mappings may have .*: Cannot allocate memory$' "$work/log"
+  fails grep -q 'writing device\|answer a request' "$work/log"
+}
 
 # elsewhere NAME WANTED_STATUS HOW: SIGTERM when the mount is not, or not alone, where it was made.
 # HOW sets $now, its present directory, and $name_free, to know when the signal was seen.
@@ -413,4 +436,5 @@ stays() {
 }
 stays
 full
+kept
 summary

@@ -2,32 +2,44 @@
  *
  * failing_answer.c - a kernel that says of an answer of the mount that it has no memory for it:
  * loaded into the mount by LD_PRELOAD. It does so once, if the file $FAILING_ANSWER is there, and
- * deletes that.
+ * deletes that. While the file $FAILING_NOTIFICATION is there it takes no notification, either.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/fuse.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+static int is_refused(const struct fuse_out_header *h)
+{
+    const char *const answer = getenv("FAILING_ANSWER"), *note = getenv("FAILING_NOTIFICATION");
+
+    if (h->unique != 0)
+        return answer && unlink(answer) == 0;
+    return note && access(note, F_OK) == 0;
+}
+
 ssize_t writev(int fd, const struct iovec *iov, int count)
 {
     static ssize_t (*next)(int, const struct iovec *, int);
     char link[40], to[16];
     ssize_t n;
+    const struct fuse_out_header *const h = iov[0].iov_base;
 
     if (!next)
         next = (ssize_t(*)(int, const struct iovec *, int))dlsym(RTLD_NEXT, "writev");
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     n = readlink(link, to, sizeof(to));
-    if (n != 9 || memcmp(to, "/dev/fuse", 9) != 0 || unlink(getenv("FAILING_ANSWER")) != 0)
+    if (n != 9 || memcmp(to, "/dev/fuse", 9) != 0 || !is_refused(h))
         return next(fd, iov, count);
-    (void)next(fd, iov, count); /* so that nobody waits for it */
+    if (h->unique != 0)
+        (void)next(fd, iov, count); /* so that nobody waits for it */
     errno = ENOMEM;
     return -1;
 }
