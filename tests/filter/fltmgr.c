@@ -468,7 +468,10 @@ struct create {
 static NTSTATUS created(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
 {
     const struct create *const c = ctx;
+    struct fm_file *const f = fm_object(o)->file;
 
+    if (f->opens)
+        f->opens(f, o);
     if (c->cancelled) {
         const bool reparse = !o->FsContext;
 
@@ -481,6 +484,12 @@ static NTSTATUS created(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
     if (!o->FsContext)
         return STATUS_REPARSE;
     return c->breaks ? STATUS_OPLOCK_BREAK_IN_PROGRESS : STATUS_SUCCESS;
+}
+
+/* How it was asked for, by what became of it. */
+static ULONG disposition_of(ULONG outcome)
+{
+    return outcome == FILE_OVERWRITTEN ? FILE_OVERWRITE : outcome;
 }
 
 PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG flags,
@@ -498,6 +507,8 @@ PFILE_OBJECT fm_open_how(struct fm_file *f, bool writes, ULONG outcome, ULONG fl
     x->o.WriteAccess = writes;
     x->transaction = how->transaction;
     op.iopb.Parameters.Create.Options = how->options;
+    if (how->options >> 24 == 0)
+        op.iopb.Parameters.Create.Options |= disposition_of(outcome) << 24;
     if (NT_SUCCESS(go(&op, created, &create)))
         return &x->o;
     if (!x->cleaned)

@@ -143,6 +143,8 @@ struct fm_file {
     void (*facts)(struct fm_file *f, struct fm_facts *to);
     /* What the file system waits for before it reads for a program; or NULL. */
     void (*wait)(struct fm_file *f, PFILE_OBJECT o);
+    /* What the file system does in an open, between the driver's callbacks; or NULL. */
+    void (*opens)(struct fm_file *f, PFILE_OBJECT o);
     /* What the file system does when a handle is closed; or NULL. */
     void (*cleanup)(struct fm_file *f, PFILE_OBJECT o);
     /* NULL, or called when the driver looks for the context of a handle. */
@@ -162,7 +164,8 @@ struct fm_how {
     BOOLEAN fast;      /* fast I/O: no IRP. If the driver does not want it, an IRP comes */
     BOOLEAN dispatch;  /* it ends at DISPATCH_LEVEL, in some thread */
     BOOLEAN mdl;       /* the buffer is a list of pages already */
-    ULONG options;     /* of an open: FILE_OPEN_REPARSE_POINT */
+    ULONG options;     /* of an open: FILE_OPEN_REPARSE_POINT; FILE_OVERWRITE_IF and the like in the
+                        * upper 8 bits, if its outcome does not tell that */
     BOOLEAN reparse;   /* of an open: its name is a link, and nothing is open */
     BOOLEAN breaks;    /* of an open: an oplock is being broken, and it does not wait for that */
     BOOLEAN cancelled; /* of an open: a filter below takes it back (FltCancelFileOpen) */

@@ -24,7 +24,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.dirname(HERE))
 sys.dont_write_bytecode = True
 from mutation import Failure, edit, run  # noqa: E402
-from rows_core import CORE, MUTANTS, READS, RULES, SET, rule  # noqa: E402
+from rows_core import CORE, MAYBE, MUTANTS, READS, RULES, SET, rule  # noqa: E402
 
 DRIVER = os.path.join(TOP, 'examples', 'windows', 'driver')
 LIMIT = 60  # seconds: a mutant may go round for ever
@@ -106,10 +106,26 @@ SHELL = [
          ''),
     rule('overwrites that end as a link', 'overwrites_cancelled', OPENS,
          'if (!NT_SUCCESS(d->IoStatus.Status) || d->IoStatus.Status == STATUS_REPARSE) {',
-         'if (d->IoStatus.Status == STATUS_REPARSE)\n        return '
-         'FLT_POSTOP_FINISHED_PROCESSING;\n    if (!NT_SUCCESS(d->IoStatus.Status)) {'),
+         'if (d->IoStatus.Status == STATUS_REPARSE)\n        return;\n'
+         '    if (!NT_SUCCESS(d->IoStatus.Status)) {'),
     rule('opens that are cancelled below', 'overwrites_cancelled', OPENS,
-         '(how == FILE_SUPERSEDE || how == FILE_OVERWRITE || how == FILE_OVERWRITE_IF)', 'TRUE'),
+         ' && may_empty(d);', ';'),
+    rule('B11 other opens', 'opens_that_may', OPENS, ' = may_empty(d) ? volume_of(o) : NULL;',
+         ' = volume_of(o);'),
+    rule('B11 no opens', 'overwrites_on_their', OPENS, ' = may_empty(d) ? volume_of(o) : NULL;',
+         ' = NULL;'),
+    rule('B11 FILE_SUPERSEDE', 'overwrites_on_their', OPENS, 'how == FILE_SUPERSEDE || ', ''),
+    rule('B11 FILE_OVERWRITE', 'overwrites_on_their', OPENS, 'how == FILE_OVERWRITE || ', ''),
+    rule('B11 FILE_OVERWRITE_IF', 'overwrites_on_their', OPENS, ' || how == FILE_OVERWRITE_IF', ''),
+    rule('B11 streams', 'overwrites_on_their', STREAMS,
+         '    fc_file_is_on(&s->file, &s->mount->volume);\n', ''),
+    rule('B11 it is noted first', 'overwrites_on_their', OPENS,
+         '    if (!(flags & FLTFL_POST_OPERATION_DRAINING))\n', '    if (m)\n'
+         '        fc_emptying_end(&driver.core, &m->volume);\n'
+         '    if (!(flags & FLTFL_POST_OPERATION_DRAINING))\n', OPENS,
+         '        fc_emptying_end(&driver.core, &m->volume);\n        Flt', '        Flt'),
+    rule('B11 drained', 'opens_that_may', OPENS, '    if (m) {\n',
+         '    if (m && !(flags & FLTFL_POST_OPERATION_DRAINING)) {\n'),
     rule('writes to a volume', 'volume', OPS, '    fc_anything_end(&driver.core);\n', ''),
     rule('writes to a volume last', 'volume', OPS, '    fc_anything_begin(&driver.core);\n',
          '    fc_written_anything(&driver.core);\n', OPS,
@@ -184,10 +200,10 @@ SHELL = [
     rule('C9 encrypted', 'unknown_that_encrypts', OPS, '(c->kind == UNKNOWN && may_have)', 'FALSE'),
     rule('C9 what may not wait', 'unknown_without', OPS, 'if (c->asks && e.unknown) {',
          'if (e.unknown) {'),
-    rule('B9 times', 'closes_in_an_unknown', CORE,
-         '    f->maybe++;\n', '', CORE, '    f->maybe--;\n', ''),
+    rule('B9 times', 'closes_in_an_unknown', MAYBE,
+         '    f->maybe++;\n', '', MAYBE, '    f->maybe--;\n', ''),
     rule('B9 reads', 'reads_in_an_unknown', CORE,
-         'f->fc->all_outside > 0 || f->maybe > 0;', 'f->fc->all_outside > 0;'),
+         'f->fc->all_outside > 0 || fc_is_maybe_written(f);', 'f->fc->all_outside > 0;'),
     rule('BypassIO', 'controls_that_only', RULES, '    274, /* MANAGE_BYPASS_IO */\n', ''),
     rule('B8 names', 'attributes', OPS,
          'return begin_times(d, o, FLT_PREOP_SYNCHRONIZE, keep);\n    }\n    context',
@@ -535,7 +551,7 @@ SHELL = [
 # cached of its file as long as W2 and the note at its begin hold.
 STORM = ['L1 handles of another life', 'W1 brackets of a life', 'W1 refused', 'W2',
          'W3 at the begin', 'W3 not forgotten', 'W3 a service', 'W4 in the set', 'W4 being',
-         'W4 all', 'W5 a full set', 'B1 no bracket', 'B3 a part']
+         'W4 all', 'W5 a full set', 'B1 no bracket', 'B3 a part', 'B11 it runs']
 STORM_ONLY = [
     rule('B1 no bracket', '', CORE, '    token = ask_bracket(w, kind, off, len);\n',
          '    (void)ask_bracket, token = 1;\n', CORE, '    else\n        end_bracket(w);\n',
@@ -595,7 +611,7 @@ def c_files(directory, begins=''):
 FILTER = ([os.path.join(UNIT, f) for f in ('test_filter.c', 'test_filter_fills.c',
                                            'test_filter_rules.c', 'filter_common.c',
                                            'harness.c')] +
-          [os.path.join(DRIVER, f) for f in (RULES, CORE, READS, SET)])
+          [os.path.join(DRIVER, f) for f in (RULES, CORE, READS, MAYBE, SET)])
 SHELL_FILES = (c_files(UNIT, 'test_shell') + c_files(HERE, 'fltmgr') + c_files(DRIVER) +
                [os.path.join(UNIT, f) for f in ('shell_common.c', 'harness.c')] +
                [os.path.join(SERVICE, f) for f in ('driver_rules.c', 'folders.c', 'os_posix.c')])

@@ -3,7 +3,7 @@
 from mutation import edits_of
 
 RULES, CORE, SET = 'filter_rules.c', 'filter_core.c', 'filter_set.c'
-READS = 'filter_reads.c'
+READS, MAYBE = 'filter_reads.c', 'filter_maybe.c'
 
 
 def rule(name, test, *words):
@@ -166,13 +166,22 @@ MUTANTS = [
     rule('B4 outside writes meanwhile', 'settle_and_outside', CORE,
          ' && fc_outsides_of(f) == outsides &&', ' &&'),
     rule('B9 it begins meanwhile', 'settle_and_maybe', CORE,
-         ' == outsides && f->maybe == 0;', ' == outsides;'),
+         ' == outsides && !fc_is_maybe_written(f);', ' == outsides;'),
     rule('B9 it runs', 'maybe_a_write', CORE,
-         'f->fc->all_outside > 0 || f->maybe > 0;', 'f->fc->all_outside > 0;'),
-    rule('B9 two of them', 'maybe_a_write', CORE, '    f->maybe--;\n', '    f->maybe = 0;\n'),
+         'f->fc->all_outside > 0 || fc_is_maybe_written(f);', 'f->fc->all_outside > 0;'),
+    rule('B9 two of them', 'maybe_a_write', MAYBE, '    f->maybe--;\n', '    f->maybe = 0;\n'),
     rule('B9 fills', 'maybe_a_write', READS, ' || !may_fill(f))', ')'),
     rule('B10 fills of old tickets', 'old_tickets', READS, 'may = fc_is_usable(f, true);',
          'may = f->maybe == 0;'),
+    rule('B11 it begins meanwhile', 'emptied', CORE,
+         ' == outsides && !fc_is_maybe_written(f);', ' == outsides && f->maybe == 0;'),
+    rule('B11 it runs', 'emptied', MAYBE, ' || (f->volume && f->volume->emptying > 0);', ';'),
+    rule('B11 two of them', 'emptied', MAYBE, '    v->emptying--;\n', '    v->emptying = 0;\n'),
+    rule('B11 fills', 'emptied', READS, 'may = fc_is_usable(f, true);',
+         'may = fc_is_usable(f, true) || (f->volume && f->volume->emptying > 0);'),
+    rule('B11 other volumes', 'emptied', MAYBE, '    f->volume = v;\n',
+         '    static const struct fc_volume *first;\n\n    if (!first)\n        first = v;\n'
+         '    f->volume = first;\n'),
     rule('L3 a ticket for nothing', 'bad_lengths', READS, '        r->ticket = 0;\n',
          '        ;\n'),
     rule('B3 a part that is missing', 'parts', READS, 'return r.flags & CMP_AT_END;',

@@ -66,8 +66,7 @@ struct file {
     PFILE_OBJECT handle; /* is open all the time */
     _Atomic bool mapped; /* for stores */
     _Atomic bool held;   /* mapped, or byte ranges are locked: until it is closed */
-    _Atomic unsigned emptying; /* opens on their way that empty it */
-    os_mutex lock;             /* the file system's, for the content */
+    os_mutex lock;       /* the file system's, for the content */
     struct block block[BLOCKS];
     uint32_t blocks; /* size */
     uint64_t id;     /* another one after each deletion */
@@ -359,15 +358,6 @@ static NTSTATUS change(void *ctx, PFILE_OBJECT o, ULONG_PTR *information)
     return STATUS_SUCCESS;
 }
 
-/* A write behind the end uncovers what lies before it. If the file ended there only because an open
- * is on its way that empties it, readers may see what was before that until it has ended: the
- * driver sees only its end (opens_post_create()). */
-static void wait_emptied(struct file *f, const struct change *c)
-{
-    while (c->begin < c->from && atomic_load(&f->emptying) > 0)
-        place_sleep_us(100);
-}
-
 static void do_write(struct file *f, bool quiet, uint64_t *rng)
 {
     const uint32_t from = below(rng, BLOCKS), n = 1 + below(rng, 3);
@@ -381,10 +371,8 @@ static void do_write(struct file *f, bool quiet, uint64_t *rng)
     c.to = from + n > BLOCKS ? BLOCKS : from + n;
     fm_me()->apcs_disabled = !may_wait;
     may_die(below(rng, 200) == 0);
-    if (NT_SUCCESS(fm_write(o, at, (c.to - from) * BLOCK, change, &c, how(rng)))) {
-        wait_emptied(f, &c);
+    if (NT_SUCCESS(fm_write(o, at, (c.to - from) * BLOCK, change, &c, how(rng))))
         end_blocks(f, c.begin, c.to, c.version);
-    }
     may_die(false);
     fm_me()->apcs_disabled = FALSE;
     end_handle(f, o);
@@ -435,18 +423,31 @@ static void do_control(struct file *f, uint64_t *rng)
         end_blocks(f, c.begin, c.to, c.version);
 }
 
-/* An open that empties the file. */
+/* The open of this thread that empties its file; NULL: it is another one. */
+static _Thread_local struct change *empties;
+
+static void empty_below(struct fm_file *s, PFILE_OBJECT o)
+{
+    struct change *const c = empties;
+
+    (void)s, (void)o;
+    if (!c)
+        return;
+    change_below(c->f, 0, 0, true, c->version);
+    end_blocks(c->f, 0, BLOCKS, c->version); /* nobody reads what was before, also not meanwhile */
+    if (below(c->rng, 4) == 0)
+        place_sleep_us(below(c->rng, 20000));
+}
+
 static void do_overwrite(struct file *f, uint64_t *rng)
 {
-    uint64_t version[BLOCKS];
+    struct change c = { .f = f, .rng = rng };
+    PFILE_OBJECT o;
 
-    (void)atomic_fetch_add(&f->emptying, 1); /* first: who finds it empty finds this, too */
-    change_below(f, 0, 0, true, version);
-    if (below(rng, 4) == 0)
-        place_sleep_us(below(rng, 5000));
-    fm_close(fm_open(&f->stream, false, FILE_OVERWRITTEN));
-    end_blocks(f, 0, BLOCKS, version);
-    (void)atomic_fetch_sub(&f->emptying, 1);
+    empties = &c;
+    o = fm_open(&f->stream, false, FILE_OVERWRITTEN);
+    empties = NULL;
+    fm_close(o);
 }
 
 /* A store through a mapping, or what the system gives up: nobody sees it. Both need pages of the
@@ -566,7 +567,7 @@ static void operate(struct file *f, uint32_t what, bool quiet, uint64_t *rng)
         do_lose(f, rng);
     else if (what < 953)
         do_lock(f);
-    else if (what < 973)
+    else if (what < 970)
         (void)fm_flush(f->handle, NULL, NULL, FM_PLAIN);
     else if (what < 975)
         do_overwrite(f, rng);
@@ -794,6 +795,7 @@ static void load(void)
         f->stream.read = read_below;
         f->stream.facts = facts;
         f->stream.cleanup = clean_up;
+        f->stream.opens = empty_below;
         os_mutex_begin(&f->in_use.lock);
         os_cond_begin(&f->in_use.free);
         os_mutex_begin(&f->lock);

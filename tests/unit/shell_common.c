@@ -72,8 +72,17 @@ static void answer_read(struct cached *c, const struct cmp_read *m, struct cmp_h
 #define EMPTY 78u /* the token of a bracket without a length: nothing is forgotten */
 #define APPEND 79u
 
-/* While one is open nothing is filled, and it is cold again at its end. An append forgets nothing.
- */
+/* The blocks that a range touches. */
+static void drop_range(struct cached *c, const struct cmp_range *range)
+{
+    for (uint64_t b = 0; b < BLOCKS; b++)
+        if ((b + 1) * BLOCK > range->offset && range->len > 0 &&
+            b * BLOCK <= range->offset + (range->len - 1))
+            c->has[b] = false;
+}
+
+/* While one is open nothing is filled. So what it touches is cold at its end. An append forgets
+ * nothing. */
 static void answer_bracket(struct cached *c, uint16_t command, const struct cmp_range *range,
                            const struct cmp_end *end, struct cmp_token_reply *token)
 {
@@ -84,14 +93,14 @@ static void answer_bracket(struct cached *c, uint16_t command, const struct cmp_
         c->brackets++;
         token->token = appends ? APPEND : token->token;
         c->from = service.ticket + 1;
-        if (!appends)
+        if (command == CMP_TRUNCATE_BEGIN)
             drop(c);
+        else if (!appends)
+            drop_range(c, range);
     } else if (end->token != EMPTY) {
         CHECK(c->brackets > 0);
         c->brackets--;
         c->from = service.ticket + 1;
-        if (end->token != APPEND)
-            drop(c);
     }
 }
 

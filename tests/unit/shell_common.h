@@ -95,5 +95,6 @@ extern const struct harness_test shell_changes_tests[], shell_names_tests[], she
 extern const struct harness_test shell_times_tests[], shell_kinds_tests[];
 extern const struct harness_test shell_mixed_tests[], shell_controls_tests[];
 extern const struct harness_test shell_system_tests[], shell_beside_tests[];
+extern const struct harness_test shell_opens_tests[];
 
 #endif

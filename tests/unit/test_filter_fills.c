@@ -401,6 +401,50 @@ static void test_settle_and_maybe(void)
     CHECK_EQ(times(0, CMP_REVALIDATE), 1);
 }
 
+static struct fc_volume volume, other_volume;
+
+static void empty_any(void)
+{
+    fc_emptying_begin(&fc, &volume);
+}
+
+/* B11: while an open is on its way that may empty a file of the volume, all of them pass, nothing
+ * is filled, and no times are told. Those of another volume do not mind. */
+static void test_emptied(void)
+{
+    struct fc_read before;
+    struct fc_file far;
+    begin();
+    fc_file_is_on(&file, &volume);
+    fc_file_init(&far, &fc);
+    fc_file_is_on(&far, &other_volume);
+    CHECK(fc_connect(&fc, 1));
+    CHECK(hits());
+    write_some();
+    at_facts = empty_any;
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+    CHECK(fc_is_unsettled(&file));
+    CHECK(!hits() && missed.ticket == 0);
+    CHECK_EQ(fc_read(&far, NULL, 0, BLOCK, buf, &got, &missed), FC_DONE);
+    empty_any();
+    fc_emptying_end(&fc, &volume);
+    CHECK(!hits()); /* there were two */
+    fc_settle(&file, NULL);
+    fc_emptying_end(&fc, &volume);
+    CHECK_EQ(times(0, CMP_REVALIDATE), 0);
+    service.cached_to = 0;
+    CHECK(!hits() && missed.ticket != 0);
+    before = missed;
+    empty_any();
+    fc_fill(&file, &before, buf, BLOCK);
+    CHECK_EQ(times(0, CMP_FILL), 0);
+    fc_emptying_end(&fc, &volume);
+    fc_fill(&file, &before, buf, BLOCK);
+    fc_settle(&file, NULL);
+    CHECK_EQ(times(0, CMP_FILL) + times(0, CMP_REVALIDATE), 2);
+}
+
 /* B7: times that are too fresh, or that the service did not take, are told again. */
 static void test_told_too_early(void)
 {
@@ -533,11 +577,22 @@ static void test_deleted_in_use(void)
     CHECK(times(0, CMP_CLOSE) == 1 && times(0, CMP_FORGET) == 1);
 }
 
-const struct harness_test filter_fills_tests[] = {
-    TEST(brackets),       TEST(far_writes),     TEST(fills),
-    TEST(parts),          TEST(blocks),         TEST(outside_before_blocks),
-    TEST(not_synced),     TEST(settle),         TEST(settle_and_outside),
-    TEST(maybe_a_write),  TEST(old_tickets),    TEST(settle_and_maybe),
-    TEST(told_too_early), TEST(attributes),     TEST(syncs),
-    TEST(ends),           TEST(deleted_in_use), TEST_END
-};
+const struct harness_test filter_fills_tests[] = { TEST(brackets),
+                                                   TEST(far_writes),
+                                                   TEST(fills),
+                                                   TEST(parts),
+                                                   TEST(blocks),
+                                                   TEST(outside_before_blocks),
+                                                   TEST(not_synced),
+                                                   TEST(settle),
+                                                   TEST(settle_and_outside),
+                                                   TEST(maybe_a_write),
+                                                   TEST(old_tickets),
+                                                   TEST(settle_and_maybe),
+                                                   TEST(emptied),
+                                                   TEST(told_too_early),
+                                                   TEST(attributes),
+                                                   TEST(syncs),
+                                                   TEST(ends),
+                                                   TEST(deleted_in_use),
+                                                   TEST_END };

@@ -4,9 +4,9 @@
  * Manager (tests/filter/fltmgr.h), with a service that the test makes up. test_shell_changes.c has
  * what changes a file, test_shell_controls.c control codes, test_shell_names.c what gives it
  * another name, test_shell_disk.c what does not reach the disk, test_shell_beside.c what goes past
- * the system's cache, test_shell_times.c what is told of times, test_shell_kinds.c what becomes a
- * file of another kind, test_shell_system.c what is taken of the system, test_shell_mixed.c all of
- * it in random order.
+ * the system's cache, test_shell_opens.c what empties a file, test_shell_times.c what is told of
+ * times, test_shell_kinds.c what becomes a file of another kind, test_shell_system.c what is taken
+ * of the system, test_shell_mixed.c all of it in random order.
  */
 #include "shell_common.h"
 
@@ -887,6 +887,7 @@ static const struct harness_test *const tables[] = { tests,
                                                      shell_names_tests,
                                                      shell_disk_tests,
                                                      shell_beside_tests,
+                                                     shell_opens_tests,
                                                      shell_times_tests,
                                                      shell_kinds_tests,
                                                      shell_system_tests,

@@ -504,71 +504,6 @@ static void test_commits(void)
 
 /* ---- Opens and closes ------------------------------------------------------------------------ */
 
-/* CreateFile(GENERIC_READ, CREATE_ALWAYS) empties a file by a handle that may only read. */
-static void test_overwrites(void)
-{
-    static const ULONG outcome[] = { FILE_OVERWRITTEN, FILE_SUPERSEDED };
-    for (unsigned i = 0; i < 4; i++) {
-        CASE("i %u", i);
-        begin();
-        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
-        CHECK(warm(o));
-        memset(file.data, 'z', sizeof(file.data));
-        PFILE_OBJECT const w = fm_open(&file.f, i / 2, outcome[i % 2]);
-        CHECK(!hits(o));
-        CHECK(warm(o));
-        fm_close(w);
-        fm_close(o);
-        end();
-    }
-}
-
-/* CREATE_ALWAYS also gives the file that it empties other attributes: it may be encrypted now. */
-static void test_overwrites_as_another_kind(void)
-{
-    static const ULONG kind[] = { FILE_ATTRIBUTE_ENCRYPTED, FILE_ATTRIBUTE_OFFLINE };
-    for (unsigned i = 0; i < 4; i++) {
-        CASE("i %u", i);
-        begin();
-        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
-        CHECK(warm(o));
-        file.f.attributes = kind[i % 2];
-        fm_close(fm_open(&file.f, i / 2, FILE_OVERWRITTEN));
-        fm_settle();
-        CHECK(!warm(o));
-        fm_close(o);
-        end();
-    }
-}
-
-/* A filter below takes an open back when the file is emptied already. Nothing is open then that
- * would say which file it was. */
-static void test_overwrites_cancelled_below(void)
-{
-    static const ULONG what[] = { FILE_SUPERSEDE, FILE_OVERWRITE, FILE_OVERWRITE_IF,
-                                  FILE_OVERWRITE_IF, 1 /* FILE_OPEN */ };
-    for (unsigned i = 0; i < 5; i++) {
-        CASE("i %u", i);
-        const struct fm_how how = { .options = what[i] << 24,
-                                    .cancelled = TRUE,
-                                    .reparse = i == 3 };
-        begin();
-        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
-        CHECK(warm(o));
-        if (i < 4)
-            memset(file.data, 'z', sizeof(file.data));
-        PFILE_OBJECT const x = fm_open_how(&file.f, true, 0, FO_SYNCHRONOUS_IO, &how);
-        fm_settle();
-        CHECK_EQ(hits(o), i == 4);
-        CHECK(warm(o));
-        CHECK_EQ(times(0, CMP_FORGET_ALL), i < 4);
-        if (x)
-            fm_close(x);
-        fm_close(o);
-        end();
-    }
-}
-
 /* A filter below makes the content of such a file, but not for who opens it as it lies there. The
  * file system of this test has no handles that read differently: so what it has is changed. */
 static void test_as_it_lies(void)
@@ -825,9 +760,6 @@ const struct harness_test shell_changes_tests[] = {
     TEST(transactions),
     TEST(commits),
     TEST(left_out_meanwhile),
-    TEST(overwrites),
-    TEST(overwrites_as_another_kind),
-    TEST(overwrites_cancelled_below),
     TEST(closes),
     TEST(closes_with_others),
     TEST_END,

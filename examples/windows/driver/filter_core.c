@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * filter_core.c - what a file system filter keeps of the service (filter_core.h). Reads and fills
- * are in filter_reads.c.
+ * are in filter_reads.c, what may be a write in filter_maybe.c.
  *
  * Owns all of struct fc and struct fc_file. Its lock is held to look and to change, and never while
  * the service is asked. So each function that asks looks again afterwards: what it was told counts
@@ -520,10 +520,10 @@ static bool is_marked(const struct fc_file *f)
     return n == 0 || (f->marked == n && f->marked_life == f->fc->life);
 }
 
-/* What may be a write counts as one here (B9). */
+/* What may be a write counts as one here (B9, B11). */
 bool fc_is_usable(const struct fc_file *f, bool reads)
 {
-    const bool outside = f->outside > 0 || f->fc->all_outside > 0 || f->maybe > 0;
+    const bool outside = f->outside > 0 || f->fc->all_outside > 0 || fc_is_maybe_written(f);
     const bool apart = f->known && fc_set_has(&f->fc->transacted, f->id);
 
     return f->fc->greeted && !(reads && (outside || apart || is_stale(f)));
@@ -771,27 +771,6 @@ void fc_attributes_end(struct fc_write *w)
     unlock(f->fc);
 }
 
-void fc_maybe_begin(struct fc_file *f)
-{
-    lock(f->fc);
-    f->maybe++;
-    unlock(f->fc);
-}
-
-/* Noted first: else a read could come between. */
-void fc_maybe_end(struct fc_file *f, bool is)
-{
-    struct fc_write w;
-
-    if (is) {
-        fc_write_begin_outside(f, &w);
-        fc_write_end(&w);
-    }
-    lock(f->fc);
-    f->maybe--;
-    unlock(f->fc);
-}
-
 /* ---- The rest of a file's life --------------------------------------------------------------- */
 
 bool fc_sync_begin(struct fc_file *f, const void *via, struct fc_sync *s)
@@ -834,7 +813,7 @@ static bool is_as_before(struct fc_file *f, uint32_t life, uint64_t outsides)
     bool is;
 
     lock(f->fc);
-    is = f->fc->life == life && fc_outsides_of(f) == outsides && f->maybe == 0;
+    is = f->fc->life == life && fc_outsides_of(f) == outsides && !fc_is_maybe_written(f);
     if (!is)
         f->unsettled = true;
     unlock(f->fc);

@@ -88,6 +88,10 @@
  *       it does not know that the ticket is void. What was read may be from before the write, and
  *       the disk gets what is written without the service; or from after it, and only the system's
  *       cache has that. A power cut would leave in the pool what is not in the file.
+ *   B11 An open may empty a file (FILE_SUPERSEDE, FILE_OVERWRITE). Only its end tells which one,
+ * and whether it has. Meanwhile the new end may be seen, and somebody may write behind it. So until
+ * the open has ended, and the file is noted, there is what may be a write of each file of its
+ * volume (B9): what was in the file before is neither read nor filled.
  *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
@@ -191,10 +195,16 @@ struct fc {
     uint64_t counter[FC_COUNTERS];
 };
 
+/* A volume. All of it is 0 at first. The shell keeps it longer than the files that are on it. */
+struct fc_volume {
+    uint32_t emptying; /* env->lock: opens on their way that may empty a file (B11) */
+};
+
 /* A file that is in use: one stream of one file. The shell keeps it with the stream. */
 struct fc_file {
     struct fc *fc;
-    bool portable; /* fc_file_is_portable(); never changes later */
+    bool portable;                  /* fc_file_is_portable(); never changes later */
+    const struct fc_volume *volume; /* fc_file_is_on(); never changes later; or NULL */
     /* env->lock: all that follows. */
     bool known; /* the id is known */
     struct fc_id id;
@@ -273,6 +283,8 @@ void fc_file_init(struct fc_file *f, struct fc *fc);
  * What it had in its own cache is lost then, and nobody tells. So the file is cold at its next use
  * if it was written and not synced. */
 void fc_file_is_portable(struct fc_file *f);
+/* Also right after that. */
+void fc_file_is_on(struct fc_file *f, const struct fc_volume *v);
 /* Asks for the file's id. May wait. */
 void fc_know(struct fc_file *f, const void *via);
 /* Nobody uses the file any more: the handle is closed, and a deleted file is forgotten. Nothing may
@@ -304,6 +316,10 @@ void fc_attributes_end(struct fc_write *w);
 /* Around what may be a write (B9). `is`: it was one, as far as anybody knows. Does not wait. */
 void fc_maybe_begin(struct fc_file *f);
 void fc_maybe_end(struct fc_file *f, bool is);
+/* Around an open that may empty a file of this volume (B11). If it has, it is told first that the
+ * file was written. Does not wait. */
+void fc_emptying_begin(struct fc *fc, struct fc_volume *v);
+void fc_emptying_end(struct fc *fc, struct fc_volume *v);
 
 /* A transaction may write the file, or has. The file passes from now on. */
 void fc_transacted(struct fc_file *f);

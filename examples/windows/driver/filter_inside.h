@@ -4,6 +4,7 @@
  *
  *   filter_core.c   lives, messages, outside writes, brackets, handles
  *   filter_reads.c  reads and fills
+ *   filter_maybe.c  what may be a write
  */
 #ifndef CACHEMAX_FILTER_INSIDE_H
 #define CACHEMAX_FILTER_INSIDE_H
@@ -62,6 +63,8 @@ uint32_t fc_handle_of(struct fc_file *f, const void *via, bool reads, uint32_t *
 bool fc_is_usable(const struct fc_file *f, bool reads);
 /* Locked. Begins and ends of outside writes that may be the file's, so far. */
 uint64_t fc_outsides_of(const struct fc_file *f);
+/* Locked. Is something on its way that may be a write of the file (B9, B11)? */
+bool fc_is_maybe_written(const struct fc_file *f);
 /* Locked. A bracket has ended: reads that it touches are torn. */
 void fc_tear_readings(const struct fc_write *w);
 

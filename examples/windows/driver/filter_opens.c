@@ -45,46 +45,57 @@ static VOID take_back(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o, BOOLEAN emp
         fc_written_anything(&driver.core);
 }
 
+static BOOLEAN may_empty(PFLT_CALLBACK_DATA d)
+{
+    const ULONG how = d->Iopb->Parameters.Create.Options >> 24;
+
+    return how == FILE_SUPERSEDE || how == FILE_OVERWRITE || how == FILE_OVERWRITE_IF;
+}
+
+/* B11: which file that would be, only the end tells. So all of the volume pass until then. */
+FLT_PREOP_CALLBACK_STATUS FLTAPI opens_pre_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                  PVOID *keep)
+{
+    struct mount *const m = may_empty(d) ? volume_of(o) : NULL;
+
+    if (m)
+        fc_emptying_begin(&driver.core, &m->volume);
+    *keep = m;
+    return FLT_PREOP_SUCCESS_WITH_CALLBACK;
+}
+
 /* A filter below has taken the open back. If that has emptied the file, it is empty all the same,
  * and nothing is open that would say which file it is. */
 static BOOLEAN may_have_emptied(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
-    const ULONG how = d->Iopb->Parameters.Create.Options >> 24;
-
-    return o->FileObject && (o->FileObject->Flags & FO_FILE_OPEN_CANCELLED) &&
-           (how == FILE_SUPERSEDE || how == FILE_OVERWRITE || how == FILE_OVERWRITE_IF);
+    return o->FileObject && (o->FileObject->Flags & FO_FILE_OPEN_CANCELLED) && may_empty(d);
 }
 
 /* An open that may write judges its stream at once: what may not wait later finds it known. An open
- * may also empty the file, even if its handle may only read. Whoever reads it meanwhile may see it
- * before or after that. */
-FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
-                                                    PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+ * may also empty the file, even if its handle may only read. */
+static VOID end_open(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o)
 {
     const BOOLEAN emptied =
         d->IoStatus.Information == FILE_OVERWRITTEN || d->IoStatus.Information == FILE_SUPERSEDED;
     struct context *c;
 
-    UNREFERENCED_PARAMETER(keep);
-    if (flags & FLTFL_POST_OPERATION_DRAINING)
-        return FLT_POSTOP_FINISHED_PROCESSING;
     if (!NT_SUCCESS(d->IoStatus.Status) || d->IoStatus.Status == STATUS_REPARSE) {
         if (may_have_emptied(d, o))
             fc_written_anything(&driver.core);
-        return FLT_POSTOP_FINISHED_PROCESSING;
+        return;
     }
     if (d->IoStatus.Status == STATUS_OPLOCK_BREAK_IN_PROGRESS && !stream_opened_early(o)) {
         take_back(d, o, emptied);
-        return FLT_POSTOP_FINISHED_PROCESSING;
+        return;
     }
     open_as_it_lies(d, o);
     stream_writer(o, TRUE);
     if (!(o->FileObject->WriteAccess || emptied))
-        return FLT_POSTOP_FINISHED_PROCESSING;
+        return;
     if (!stream_of(d, o, ops_may_query(d), &c)) {
         if (emptied && stream_is_lost(o)) /* it is too late to refuse it */
             fc_written_anything(&driver.core);
-        return FLT_POSTOP_FINISHED_PROCESSING;
+        return;
     }
     if (o->Transaction) /* what it writes, others see later, or never */
         stream_transacted(c->stream);
@@ -93,6 +104,20 @@ FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_create(PFLT_CALLBACK_DATA d, PCFLT_
         stream_written(c->stream);
     }
     FltReleaseContext(c);
+}
+
+/* That the file was emptied is noted first: else a read could come between. */
+FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                    PVOID keep, FLT_POST_OPERATION_FLAGS flags)
+{
+    struct mount *const m = keep;
+
+    if (!(flags & FLTFL_POST_OPERATION_DRAINING))
+        end_open(d, o);
+    if (m) {
+        fc_emptying_end(&driver.core, &m->volume);
+        FltReleaseContext(m);
+    }
     return FLT_POSTOP_FINISHED_PROCESSING;
 }
 

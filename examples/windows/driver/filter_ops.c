@@ -845,7 +845,7 @@ static FLT_PREOP_CALLBACK_STATUS FLTAPI pre_lock(PFLT_CALLBACK_DATA d, PCFLT_REL
 
 #define SKIP_PAGING FLTFL_OPERATION_REGISTRATION_SKIP_PAGING_IO
 const FLT_OPERATION_REGISTRATION operations[] = {
-    { IRP_MJ_CREATE, 0, NULL, opens_post_create, NULL },
+    { IRP_MJ_CREATE, 0, opens_pre_create, opens_post_create, NULL },
     { IRP_MJ_READ, SKIP_PAGING, pre_read, post_read, NULL },
     { IRP_MJ_WRITE, 0, pre_write, post_write, NULL },
     { IRP_MJ_PREPARE_MDL_WRITE, 0, pre_pages, NULL, NULL },

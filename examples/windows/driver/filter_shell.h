@@ -26,6 +26,7 @@
 struct mount {
     volatile LONG gone;      /* rule C8: it is mounted no more. Stays. No lock */
     volatile LONG dismounts; /* control codes on their way that may dismount it. No lock */
+    struct fc_volume volume; /* the core's */
     volatile LONG lies;      /* rule S8: a handle was not noted. Stays. No lock */
     volatile LONG besides;   /* rule C10: how often all of it may have been written. No lock */
     BOOLEAN portable;        /* its disk is on a bus such as USB: fc_file_is_portable() */
@@ -206,6 +207,8 @@ BOOLEAN ops_passes(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o);
 
 /* ---- filter_opens.c -------------------------------------------------------------------------- */
 
+FLT_PREOP_CALLBACK_STATUS FLTAPI opens_pre_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
+                                                  PVOID *keep);
 FLT_POSTOP_CALLBACK_STATUS FLTAPI opens_post_create(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,
                                                     PVOID keep, FLT_POST_OPERATION_FLAGS flags);
 FLT_PREOP_CALLBACK_STATUS FLTAPI opens_pre_cleanup(PFLT_CALLBACK_DATA d, PCFLT_RELATED_OBJECTS o,

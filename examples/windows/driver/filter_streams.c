@@ -241,6 +241,7 @@ static struct stream *make_stream(PCFLT_RELATED_OBJECTS o)
     s->besides = besides_of(s->mount, o);
     ExInitializeFastMutex(&s->lock);
     fc_file_init(&s->file, &driver.core);
+    fc_file_is_on(&s->file, &s->mount->volume);
     if (s->mount->portable)
         fc_file_is_portable(&s->file);
     volume_joins(s);
