@@ -154,6 +154,45 @@ static void test_service_that_writes(void)
     end();
 }
 
+static void (*facts_of)(struct fm_file *f, struct fm_facts *to);
+static unsigned n_facts;
+
+static void count_facts(struct fm_file *f, struct fm_facts *to)
+{
+    n_facts++;
+    facts_of(f, to);
+}
+
+/* It writes and syncs its log as long as it lives. It would not hear what it asks itself, and too
+ * much of that ends a life (L6). At a close the file system is not asked for what it would not
+ * hear. */
+static void test_service_that_writes_for_long(void)
+{
+    begin();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    *fm_me() = (struct fm_thread){ .process = FM_SERVICE };
+    PFILE_OBJECT const log = fm_open(&file.f, true, FILE_OPENED);
+    for (unsigned i = 0; i < 2 * (FC_LOST_MAX + 1); i++) {
+        if (i % 2)
+            CHECK_EQ(fm_flush(log, NULL, NULL, FM_PLAIN), STATUS_SUCCESS);
+        else
+            CHECK_EQ(fm_write(log, BLOCK, BLOCK, change, NULL, FM_PLAIN), STATUS_SUCCESS);
+    }
+    fm_settle();
+    facts_of = file.f.facts;
+    file.f.facts = count_facts;
+    n_facts = 0;
+    fm_close(log);
+    CHECK_EQ(n_facts, 0);
+    *fm_me() = (struct fm_thread){ 0 };
+    fm_settle();
+    CHECK(!fm_is_cut(connection));
+    CHECK(warm(o));
+    fm_close(o);
+    end();
+}
+
 /* It is killed while the file system writes: a thread of the system ends its bracket. */
 static void test_killed_in_a_write(void)
 {
@@ -740,6 +779,7 @@ const struct harness_test shell_changes_tests[] = {
     TEST(killed_programs),
     TEST(killed_in_a_write),
     TEST(service_that_writes),
+    TEST(service_that_writes_for_long),
     TEST(writes_that_may_not_wait),
     TEST(sizes),
     TEST(advances),
