@@ -64,6 +64,8 @@ ANSWER(int, cm_plat_real_path, (const char *path, char real[PLAT_PATH]), CM_ENOT
 NOTHING(cm_plat_file_close, (struct cm_plat_file *f))
 NOTHING(cm_plat_file_void, (struct cm_plat_file *f))
 ANSWER(bool, cm_plat_file_has_no_room, (const struct cm_plat_file *f, uint64_t offset), false)
+ANSWER(int, cm_plat_file_write,
+       (const struct cm_plat_file *f, const void *bytes, size_t n, uint64_t offset), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_zero, (const struct cm_plat_file *f, uint64_t n), CM_ENOTSUP)
 NOTHING(cm_plat_file_remove, (const char *path))
 ANSWER(int, cm_plat_identify, (intptr_t os_file, const cm_identify_options *o, cm_file_id *id,

@@ -2,7 +2,8 @@
  *
  * super_room.c - superblocks that cannot be written; and what is asked of them.
  *
- * Owns: the end of a pool that cannot forget otherwise: its file becomes no pool.
+ * Owns: what is done instead of a store that finds no room: the bytes are written to the file. And
+ * the end of a pool that cannot forget otherwise: its file becomes no pool.
  *
  * Why: on a copy-on-write volume each rewrite of a page needs a new block. If the volume is full,
  * neither a header nor a record nor a new epoch can be written, although the file has its space.
@@ -11,8 +12,6 @@
  * Who: api/, media/, protocol/, state/.
  */
 #include "media/superblock.h"
-
-#define TRIES 3u /* of a store that found no room where a write finds some */
 
 /* ---- No room --------------------------------------------------------------------------------- */
 
@@ -24,9 +23,42 @@ bool cm_super_has_no_room(const struct cm_superblocks *s)
     return full;
 }
 
-bool cm_super_try_again(const struct cm_superblocks *s, int e, unsigned *tries)
+/* A store has failed. A write goes to the same page cache, which the caller syncs. With DAX it does
+ * not, and a flush does not make a write durable: so that is synced here. */
+static int write_instead(const struct cm_superblocks *s, const void *at, const void *src, size_t n)
 {
-    return e == CM_EIO && s->file && (*tries)++ < TRIES && !cm_super_has_no_room(s);
+    const uint64_t offset = (uint64_t)((const uint8_t *)at - s->media->base);
+    if (!s->file || cm_plat_file_write(s->file, src, n, offset))
+        return CM_EIO;
+    return s->sync ? 0 : cm_plat_file_sync(s->file, offset, n);
+}
+
+int cm_super_store(const struct cm_superblocks *s, void *at, const void *src, size_t n)
+{
+    return cm_media_write(s->media, at, src, n) ? write_instead(s, at, src, n) : 0;
+}
+
+static int store_session(const struct cm_superblocks *s, uint64_t *at, uint64_t v)
+{
+    const uint64_t odd = v | 1;
+    if (cm_media_store64(s->media, at, v) == 0)
+        return 0;
+    /* A reader may see some bytes of a write before the others. What it sees must be no session
+     * that it knows. So the word goes from odd to odd; then one byte makes it even. */
+    const int e = write_instead(s, at, &odd, sizeof(odd));
+    return e || odd == v ? e : write_instead(s, at, &v, sizeof(v));
+}
+
+/* A power cut ends the readers, too, so the word need not be durable. It is written back all the
+ * same, so that no later moment has to do it. */
+int cm_super_set_session(const struct cm_superblocks *s, uint64_t v)
+{
+    uint64_t *const at = cm_super_session_at(s->media);
+    const int e = store_session(s, at, v);
+    if (e == 0)
+        (void)cm_media_flush(s->media, at, sizeof(*at));
+    cm_media_fence(s->media); /* counts the wear */
+    return e;
 }
 
 bool cm_super_give_up(struct cm_superblocks *s)

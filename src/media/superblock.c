@@ -43,11 +43,7 @@ static int sync_copy(struct cm_superblocks *s, unsigned i)
 static int write_copy(struct cm_superblocks *s, unsigned i, const struct cm_super *sb)
 {
     s->now.seq = sb->seq; /* and no more: other threads read the rest without the lock */
-    unsigned tries = 0;
-    int e;
-    do
-        e = cm_media_write(s->media, copy_at(s->media, i), sb, sizeof(*sb));
-    while (cm_super_try_again(s, e, &tries));
+    const int e = cm_super_store(s, copy_at(s->media, i), sb, sizeof(*sb));
     return e ? e : settle_copy(s, i);
 }
 
@@ -64,22 +60,6 @@ static int prepare(const struct cm_superblocks *s, unsigned later, struct cm_sup
 
 /* ---- The session ----------------------------------------------------------------------------- */
 
-/* A power cut ends the readers, too, so the word need not be durable. It is written back all the
- * same, so that no later moment has to do it. */
-static int set_session(struct cm_superblocks *s, uint64_t v)
-{
-    uint64_t *at = cm_super_session_at(s->media);
-    unsigned tries = 0;
-    int e;
-    do
-        e = cm_media_store64(s->media, at, v);
-    while (cm_super_try_again(s, e, &tries));
-    if (e == 0)
-        (void)cm_media_flush(s->media, at, sizeof(*at));
-    cm_media_fence(s->media); /* counts the wear */
-    return e;
-}
-
 /* Readers are served nothing from here on. Lock held, except in cm_super_kill(), which ends a pool.
  */
 static int shut(struct cm_superblocks *s)
@@ -89,7 +69,7 @@ static int shut(struct cm_superblocks *s)
         return 0; /* they find no pool, and no session */
     if (cm_guard_load64(cm_super_session_at(s->media), &was))
         return CM_EIO;
-    return was % 2 == 1 ? 0 : set_session(s, was + 1);
+    return was % 2 == 1 ? 0 : cm_super_set_session(s, was + 1);
 }
 
 /* Lock held. They may be served again, what they find from now on, if nothing speaks against it. */
@@ -100,7 +80,7 @@ static int reopen(struct cm_superblocks *s)
         return 0;
     if (cm_guard_load64(cm_super_session_at(s->media), &was))
         return CM_EIO;
-    return set_session(s, (was | 1) + 1);
+    return cm_super_set_session(s, (was | 1) + 1);
 }
 
 int cm_super_shut(struct cm_superblocks *s)
@@ -244,7 +224,7 @@ int cm_super_format(struct cm_superblocks *s)
     uint64_t was;
     int e = cm_guard_load64(cm_super_session_at(s->media), &was);
     if (e == 0 && was == 0)
-        e = set_session(s, 2);
+        e = cm_super_set_session(s, 2);
     const int e_both = write_both(s);
     cm_lock_release(&s->lock);
     return e ? e : e_both;

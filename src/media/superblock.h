@@ -109,10 +109,11 @@ void cm_super_void(struct cm_superblocks *s);
 /* Does the volume lack the room for a rewrite of a superblock? Only for a store that has failed: it
  * may write. Lock held. */
 bool cm_super_has_no_room(const struct cm_superblocks *s);
-/* A store to the superblocks has ended with `e`. Is it to be done again? On xfs a store may find no
- * room where a write finds some: a write first has the system place what others have written. The
- * look whether there is room is such a write. *tries: 0 before the first store. Lock held. */
-bool cm_super_try_again(const struct cm_superblocks *s, int e, unsigned *tries);
+/* Store to the superblocks, or to the word of the session. A store may find no room where a write
+ * finds some. Then the bytes are written to the file. They are durable after the same sync, or at
+ * once where the caller does not sync. Lock held, or the pool ends. CM_EIO. */
+int cm_super_store(const struct cm_superblocks *s, void *at, const void *src, size_t n);
+int cm_super_set_session(const struct cm_superblocks *s, uint64_t v);
 /* A new epoch cannot be written. If that is because the volume has no room, makes the file no pool,
  * durably, which needs none. Its other pages stay, for those who read them or have them pinned.
  * Nothing is written to the superblocks afterwards. false: after a crash of the system it may still

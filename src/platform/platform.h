@@ -127,6 +127,10 @@ void cm_plat_file_void(struct cm_plat_file *f);
 /* Did a store to the mapping fail at `offset` because the volume has no room to write the page
  * anew? To find out, the same byte is written there once more: nobody else may store to it. */
 bool cm_plat_file_has_no_room(const struct cm_plat_file *f, uint64_t offset);
+/* Writes bytes that the file has, without the mapping, which shows them from then on; not durably.
+ * Other threads may see some of them before the others. CM_ENOTSUP: the mapping may not show them.
+ * Or another code. */
+int cm_plat_file_write(const struct cm_plat_file *f, const void *bytes, size_t n, uint64_t offset);
 /* Makes the first n bytes zeros, durably, without room for new pages. Those who have them mapped
  * read zeros from here on. n: whole pages. CM_EIO: perhaps not durably. CM_ENOTSUP, or another
  * code: it is not done. */

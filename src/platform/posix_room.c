@@ -43,6 +43,20 @@ bool cm_plat_file_has_no_room(const struct cm_plat_file *f, uint64_t offset)
            pwrite(file_fd(f), &byte, 1, (off_t)offset) < 0 && cm_posix_error(errno) == CM_ENOSPC;
 }
 
+int cm_plat_file_write(const struct cm_plat_file *f, const void *bytes, size_t n, uint64_t offset)
+{
+    POSIX_NO_CANCEL;
+    char byte;
+
+    /* A file that somebody has cut must not become longer. */
+    if (!cm_posix_size_allowed(offset + n) ||
+        pread(file_fd(f), &byte, 1, (off_t)(offset + n - 1)) != 1) {
+        return CM_EIO;
+    }
+    const ssize_t done = pwrite(file_fd(f), bytes, n, (off_t)offset);
+    return done == (ssize_t)n ? 0 : done < 0 ? cm_posix_error(errno) : CM_EIO;
+}
+
 int cm_plat_file_zero(const struct cm_plat_file *f, uint64_t n)
 {
     POSIX_NO_CANCEL;

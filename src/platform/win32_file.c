@@ -325,6 +325,16 @@ bool cm_plat_file_has_no_room(const struct cm_plat_file *f, uint64_t offset)
     return false;
 }
 
+/* The system does not promise that a mapping shows what is written. */
+int cm_plat_file_write(const struct cm_plat_file *f, const void *bytes, size_t n, uint64_t offset)
+{
+    (void)f;
+    (void)bytes;
+    (void)n;
+    (void)offset;
+    return CM_ENOTSUP;
+}
+
 int cm_plat_file_zero(const struct cm_plat_file *f, uint64_t n)
 {
     (void)f;

@@ -2,7 +2,7 @@
 """rows_room.py - rows of mutants.py: volumes that copy on write, and are full."""
 from rows import SUPER, _m
 
-ROOM = 'platform/posix_room.c'
+ROOM, ROOMS = 'platform/posix_room.c', 'media/super_room.c'
 
 FULL = [
     _m('no room, in place', 'a new file is to be written in its place',
@@ -16,12 +16,19 @@ FULL = [
     _m('no room, open, lost', 'but not if a sync has failed', 'unit room open_lost', SUPER,
        'if (e == CM_EIO && !lost && !s->lost && cm', 'if (e == CM_EIO && cm', SUPER,
        '(e == CM_ESEAL || e == CM_ENOSPC) && !lost;', '(e == CM_ESEAL || e == CM_ENOSPC);'),
-    _m('no room, faults, copy', 'a store that finds no room is done again if a write finds some',
-       'unit room open_faults', SUPER,
-       'sb, sizeof(*sb));\n    while (cm_super_try_again(s, e, &tries))',
-       'sb, sizeof(*sb));\n    while (!tries++)'),
-    _m('no room, faults, session', 'also one to the session', 'unit room epoch_faults', SUPER,
-       'at, v);\n    while (cm_super_try_again(s, e, &tries))', 'at, v);\n    while (!tries++)'),
+    _m('no room, faults, copy', 'a store that finds no room becomes a write, which finds some',
+       'unit room open_faults', ROOMS, 'src, n) ? write_instead(s, at, src, n) : 0;', 'src, n);'),
+    _m('no room, faults, session', 'also one to the session', 'unit room epoch_faults', ROOMS,
+       'const int e = write_instead(s, at, &odd, sizeof(odd));', 'const int e = CM_EIO;'),
+    _m('no room, faults, bytes', '... so that no reader finds a session that it knows',
+       'unit room written', ROOMS, 'const uint64_t odd = v | 1;', 'const uint64_t odd = v;'),
+    _m('no room, faults, sync', 'a write is synced where a store is not', 'unit room write_fails',
+       ROOMS, 'return s->sync ? 0 : cm_plat_file_sync(s->file, offset, n);', 'return 0;'),
+    _m('no room, faults, cut', 'a file that somebody has cut does not become longer',
+       'unit room write_fails', ROOM, 'pread(file_fd(f), &byte, 1, (off_t)(offset + n - 1)) != 1',
+       '(byte = 0) != 0'),
+    _m('no room, faults, limit', 'beyond a limit of the process nothing is written',
+       'unit room write_fails', ROOM, '!cm_posix_size_allowed(offset + n) ||', ''),
     _m('no room, zeros', 'a pool that has no room to forget is made none', 'unit room give_up',
        SUPER, 'if (e == CM_EIO && cm_super_give_up(s)) {', 'if (e == CM_EIO && !e) {'),
     _m('no room, sync', 'that is durable before the bracket returns', 'unit room give_up', ROOM,
@@ -29,12 +36,12 @@ FULL = [
     _m('no room, second sync', 'the first sync may fail for other pages', 'unit room give_up', ROOM,
        'i < 2; i++', 'i < 1; i++'),
     _m('no room, stays none', 'nothing makes it a pool again', 'unit room give_up', SUPER,
-       's->zeroed ? CM_EIO : prepare', 'prepare', 'media/super_room.c',
+       's->zeroed ? CM_EIO : prepare', 'prepare', ROOMS,
        's->zeroed = s->failed = true;', 's->zeroed = true;'),
     _m('no room, stays zeros', 'also if the zeros are not durable', 'unit room reader_idle',
        SUPER, 's->zeroed ? CM_EIO : prepare', 'cm_super_is_void(s) ? CM_EIO : prepare'),
     _m('no room, again', 'the next epoch makes them durable', 'unit room cannot_give_up',
-       'media/super_room.c', '!s->zeroed && !cm_super', '!cm_super'),
+       ROOMS, '!s->zeroed && !cm_super', '!cm_super'),
     _m('no room, no hole', 'if none was made, it stays a pool', 'unit room cannot_give_up', ROOM,
        'errno == EOPNOTSUPP ? CM_ENOTSUP : ', ''),
     _m('no room, close', 'the close gives the space back', 'unit room reader_idle',

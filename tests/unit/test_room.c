@@ -20,6 +20,7 @@
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,12 +43,13 @@ static unsigned room;            /* but so many pages, in each of which stores g
 static const uint8_t *roomy[64]; /* these */
 static int roomy_copy = -1;      /* not -1: and those of this copy of the superblock */
 static unsigned roomy_pages;
-static unsigned whole;        /* so many stores go on, and then */
-static unsigned faults;       /* so many find no room, although writes do */
-static bool no_holes;         /* the file system cannot make any */
-static unsigned failing_sync; /* so many syncs fail */
-static unsigned lost_syncs;   /* so many syncs of a range fail */
-static bool durable_hole;     /* the disk has no superblocks any more */
+static unsigned whole;          /* so many stores go on, and then */
+static unsigned faults;         /* so many find no room, although writes do */
+static bool no_holes;           /* the file system cannot make any */
+static unsigned failing_sync;   /* so many syncs fail */
+static unsigned lost_syncs;     /* so many syncs of a range fail */
+static bool durable_hole;       /* the disk has no superblocks any more */
+static unsigned session_writes; /* writes of the word, without the mapping */
 static struct cm_persist_ops ops, real;
 
 static bool lacks_room(const void *p)
@@ -98,12 +100,32 @@ const struct cm_persist_ops *__wrap_cm_persist_choose(enum cm_flush_need need)
     return &ops;
 }
 
+/* A reader may see some bytes of a write before the others. Then they are no session. */
+static void check_session_write(int fd, const void *p)
+{
+    uint8_t was[8], now[8], mixed[8];
+    uint64_t word;
+    CHECK_EQ(pread(fd, was, sizeof(was), CM_SESSION_OFFSET), (ssize_t)sizeof(was));
+    memcpy(now, p, sizeof(now));
+    for (unsigned seen = 0; seen < 256; seen++) {
+        for (unsigned i = 0; i < 8; i++)
+            mixed[i] = (seen >> i & 1) ? now[i] : was[i];
+        memcpy(&word, mixed, sizeof(word));
+        CHECK(word % 2 == 1 || memcmp(mixed, was, 8) == 0 || memcmp(mixed, now, 8) == 0);
+    }
+    session_writes++;
+}
+
 ssize_t LARGE(__real_, pwrite)(int fd, const void *p, size_t n, off_t at);
 ssize_t LARGE(__wrap_, pwrite)(int fd, const void *p, size_t n, off_t at);
 ssize_t LARGE(__wrap_, pwrite)(int fd, const void *p, size_t n, off_t at)
 {
     errno = EDQUOT;
-    return full ? -1 : LARGE(__real_, pwrite)(fd, p, n, at);
+    if (full)
+        return -1;
+    if (at == CM_SESSION_OFFSET && n == sizeof(uint64_t))
+        check_session_write(fd, p);
+    return LARGE(__real_, pwrite)(fd, p, n, at);
 }
 
 int LARGE(__real_, fallocate)(int fd, int mode, off_t at, off_t n);
@@ -319,13 +341,13 @@ static void test_open_faults(void)
 {
     NEEDS_SYNCS();
     const cm_validator v = val(100 * BLK, 7);
-    for (unsigned n = 0; n < 8; n++) {
+    for (unsigned n = 0; n < 4; n++) {
         CASE("n %u", n);
         struct pool p;
         detach(file_pool(&p, &v));
         CHECK_EQ(cm_close(p.c), 0);
-        whole = n / 2; /* the session is shut, and three copies are written */
-        faults = n % 2 == 0 ? 1 : 3;
+        whole = n; /* the session is shut, and three copies are written */
+        faults = 1;
         open_again(&p);
         CHECK_EQ(faults, 0);
         expect_kept(&p, 1, &v, true);
@@ -335,17 +357,41 @@ static void test_open_faults(void)
     }
 }
 
+/* Stores find no room for so long, or ever, and writes do: the pool opens, and is warm. */
+static void test_open_written(void)
+{
+    NEEDS_SYNCS();
+    const cm_validator v = val(100 * BLK, 7);
+    const unsigned some[] = { 2, 3, 4, 5, 6, 8, UINT_MAX };
+    for (unsigned i = 0; i < sizeof(some) / sizeof(some[0]); i++) {
+        CASE("%u stores", some[i]);
+        struct pool p;
+        detach(file_pool(&p, &v));
+        CHECK_EQ(cm_close(p.c), 0);
+        faults = some[i];
+        open_again(&p);
+        expect_kept(&p, 1, &v, true);
+        CHECK_EQ(cm_close(p.c), 0);
+        CHECK(said[0] == 0);
+        faults = 0;
+        open_again(&p);
+        expect_kept(&p, 1, &v, true);
+        CHECK_EQ(cm_close(p.c), 0);
+        (void)remove(path);
+    }
+}
+
 /* The same for a new epoch, which also opens the session again. */
 static void test_epoch_faults(void)
 {
     NEEDS_SYNCS();
     const cm_validator v = val(100 * BLK, 7);
-    for (unsigned n = 0; n < 8; n++) {
+    for (unsigned n = 0; n < 4; n++) {
         CASE("n %u", n);
         struct pool p;
         cm_file *f = file_pool(&p, &v);
-        whole = n / 2;
-        faults = n % 2 == 0 ? 1 : 3;
+        whole = n;
+        faults = 1;
         CHECK_EQ(bump_epoch(p.c), 0);
         CHECK_EQ(faults, 0);
         CHECK(*cm_super_session_at(&p.c->media) % 2 == 0);
@@ -391,6 +437,83 @@ static void test_give_up(void)
         CHECK_EQ(cm_close(p.c), CM_EIO);
         CHECK_EQ(file_size(), 0);
         CHECK_EQ(cm_open(path, &p.o, &p.c), CM_ENOTPOOL);
+        (void)remove(path);
+    }
+}
+
+/* Stores find no room in a session, and writes do. Each bracket begins, after a new epoch, which is
+ * written. A reader in another process is told so, and of the next session. */
+static void test_written(void)
+{
+    NEEDS_SYNCS();
+    const cm_validator v = val(100 * BLK, 7);
+    struct pool p, r = { 0 };
+    cm_file *f = file_pool(&p, &v);
+    uint64_t *const word = cm_super_session_at(&p.c->media);
+    *word = 0xfe; /* the next session has other bytes */
+    r.o = (cm_options)CM_OPTIONS_INIT;
+    r.o.flags = CM_OPEN_SHARED;
+    REQUIRE(cm_open(path, &r.o, &r.c) == 0);
+    cm_file *g = attach_v(&r, 1, &v, 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 10);
+    faults = UINT_MAX;
+    session_writes = 0;
+    cm_bracket w = begin_write(f, 3 * BLK, BLK);
+    CHECK(session_writes > 0);
+    CHECK_EQ(*word, 0x100);
+    CHECK_EQ(hits(f, 0, 10, 1), 0);
+    CHECK_EQ(hits(g, 0, 10, 1), 0);
+    CHECK(cm_write_end(f, &w, NULL) >= 0);
+    CHECK(!cm_super_is_zeroed(&p.c->super));
+    CHECK_EQ(pool_info(p.c).mode, CM_NORMAL);
+    faults = 0; /* there is room again */
+    CHECK_EQ(put(f, 5, 1), 0);
+    CHECK_EQ(hits(f, 0, 10, 1), 1);
+    CHECK(said[0] == 0);
+    detach(g);
+    CHECK_EQ(cm_close(r.c), 0);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), 0);
+    open_again(&p);
+    expect_kept(&p, 1, &v, false);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)remove(path);
+}
+
+enum { UNSYNCED, UNALLOWED, CUT, HOWS };
+
+/* The write does not help, or must not be made. */
+static void test_write_fails(void)
+{
+    NEEDS_SYNCS();
+    const cm_validator v = val(100 * BLK, 7);
+    for (unsigned how = 0; how < HOWS; how++) {
+        CASE("how %u", how);
+        struct pool p;
+        struct rlimit was;
+        cm_bracket w;
+        cm_file *f = file_pool(&p, &v);
+        faults = UINT_MAX;
+        REQUIRE(getrlimit(RLIMIT_FSIZE, &was) == 0);
+        const struct rlimit none = { 1, was.rlim_max };
+        if (how == UNSYNCED) { /* as with DAX: it is synced at once */
+            p.c->super.sync = false;
+            lost_syncs = 1;
+        } else if (how == UNALLOWED) { /* SIGXFSZ would end this process */
+            REQUIRE(setrlimit(RLIMIT_FSIZE, &none) == 0);
+        } else {
+            REQUIRE(truncate(path, 0) == 0);
+        }
+        CHECK_EQ(cm_write_begin(f, 3 * BLK, BLK, &w), CM_EFORGET);
+        CHECK_EQ(lost_syncs, 0);
+        CHECK_EQ(hits(f, 0, 10, 1), 0);
+        REQUIRE(setrlimit(RLIMIT_FSIZE, &was) == 0);
+        if (how != CUT) /* now the write helps */
+            write_and_end(f);
+        faults = 0;
+        detach(f);
+        CHECK_EQ(cm_close(p.c), how == CUT ? CM_ETRUNCATED : 0);
+        CHECK_EQ(file_size(), how == CUT ? 0 : (long long)MIB);
         (void)remove(path);
     }
 }
@@ -612,10 +735,11 @@ static void test_xfs_copy(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(written_in_place), TEST(open),         TEST(open_copies), TEST(open_lost),
-    TEST(open_faults),      TEST(epoch_faults), TEST(give_up),     TEST(cannot_give_up),
-    TEST(readers),          TEST(reader_idle),  TEST(btrfs),       TEST(btrfs_snapshot),
-    TEST(btrfs_opened),     TEST(xfs_copy),
+    TEST(written_in_place), TEST(open),         TEST(open_copies),    TEST(open_lost),
+    TEST(open_faults),      TEST(open_written), TEST(epoch_faults),   TEST(give_up),
+    TEST(written),          TEST(write_fails),  TEST(cannot_give_up), TEST(readers),
+    TEST(reader_idle),      TEST(btrfs),        TEST(btrfs_snapshot), TEST(btrfs_opened),
+    TEST(xfs_copy),
 };
 
 int main(int argc, char **argv)
