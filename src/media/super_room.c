@@ -83,6 +83,7 @@ bool cm_super_give_up(struct cm_superblocks *s)
 void cm_super_void(struct cm_superblocks *s)
 {
     (void)cm_super_kill(s);
+    s->failed = true; /* for who opens: the pool has changed */
     if (s->file)
         cm_plat_file_void(s->file);
 }

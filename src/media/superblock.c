@@ -329,17 +329,16 @@ static void take_over(struct cm_super *sb, const struct cm_super_owner *owner, b
     memset(&sb->memo, 0, sizeof(sb->memo)); /* whatever was kept counts for this session alone */
 }
 
-int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
+/* Lock held, and readers are served nothing. */
+static int open_shut(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
 {
-    cm_lock_acquire(&s->lock);
     struct cm_super *sb = &s->now;
     bool lost = false;
-    const int unheard = shut(s); /* before all else: readers judge by what the last owner wrote */
     /* The copy that was chosen may come from a crashed owner and not be durable. The other one may
      * be torn. So the chosen copy is made durable first. Then the other one is overwritten, and
      * only then the chosen one. To make it durable, the same bytes are stored again: if an earlier
      * sync of it failed, the system would not write it otherwise. */
-    int e = unheard && cm_super_has_no_room(s) ? CM_ENOSPC : write_copy(s, 1 - s->first, sb);
+    int e = write_copy(s, 1 - s->first, sb);
     if (e == 0)
         lost = sync_copy(s, 1 - s->first) != 0;
     /* The sync failed. If the other copy is whole, it is durable: it is older, and was made durable
@@ -374,13 +373,26 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     }
     s->media->boot = (uint8_t)sb->boot_number; /* before anything is stored */
     s->lost = false;
-    e = e ? e : unheard;
     if (e == 0)
         at_store_release(&s->media->check_key, cm_format_check_key(sb->uuid, sb->epoch));
     else if (s->sync && !untouched)
         cm_super_void(s);
     if (e == 0)
         (void)reopen(s);
+    return e;
+}
+
+int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied)
+{
+    *emptied = false;
+    cm_lock_acquire(&s->lock);
+    /* Before all else: readers judge by what the last owner wrote. If they cannot be told, nothing
+     * else is done. */
+    int e = shut(s);
+    if (e == 0)
+        e = open_shut(s, owner, emptied);
+    else
+        e = cm_super_has_no_room(s) ? CM_ENOSPC : e;
     cm_lock_release(&s->lock);
     return e;
 }

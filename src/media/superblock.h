@@ -98,9 +98,9 @@ void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner
 
 /* Takes the pool: writes OPEN, boot, owner and a fresh incarnation range to both copies, durably.
  * Nothing else may be stored before that. s->now was read before. Sets *emptied when the epoch was
- * bumped. CM_EIO: without DAX, the file is no pool any more. CM_ENOSPC: a copy-on-write volume has
- * no room for a rewrite; the pool is what the last owner left, or what one leaves that was killed
- * while it opened it. */
+ * bumped. CM_EIO: nothing has changed; or, if s->failed, without DAX, the file is no pool any more.
+ * CM_ENOSPC: a copy-on-write volume has no room for a rewrite; the pool is what the last owner
+ * left, or what one leaves that was killed while it opened it. */
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied);
 /* The last resort without DAX, when neither the stored bytes nor a new epoch can be synced. It
  * makes the file no pool: nobody may believe what the volume holds, not even in this boot. The

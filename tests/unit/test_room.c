@@ -48,6 +48,7 @@ static unsigned faults;         /* so many find no room, although writes do */
 static bool no_holes;           /* the file system cannot make any */
 static unsigned failing_sync;   /* so many syncs fail */
 static unsigned lost_syncs;     /* so many syncs of a range fail */
+static bool no_writes;          /* they fail for another reason than room */
 static bool durable_hole;       /* the disk has no superblocks any more */
 static unsigned session_writes; /* writes of the word, without the mapping */
 static struct cm_persist_ops ops, real;
@@ -120,8 +121,8 @@ ssize_t LARGE(__real_, pwrite)(int fd, const void *p, size_t n, off_t at);
 ssize_t LARGE(__wrap_, pwrite)(int fd, const void *p, size_t n, off_t at);
 ssize_t LARGE(__wrap_, pwrite)(int fd, const void *p, size_t n, off_t at)
 {
-    errno = EDQUOT;
-    if (full)
+    errno = full ? EDQUOT : EIO;
+    if (full || no_writes)
         return -1;
     if (at == CM_SESSION_OFFSET && n == sizeof(uint64_t))
         check_session_write(fd, p);
@@ -200,7 +201,7 @@ static cm_file *file_pool(struct pool *p, const cm_validator *v)
 {
     cm_create_options o = CM_CREATE_OPTIONS_INIT;
     o.size = MIB;
-    full = no_holes = durable_hole = false;
+    full = no_holes = no_writes = durable_hole = false;
     room = roomy_pages = failing_sync = lost_syncs = whole = faults = 0;
     said[0] = 0;
     memset(p, 0, sizeof(*p));
@@ -379,6 +380,28 @@ static void test_open_written(void)
         CHECK_EQ(cm_close(p.c), 0);
         (void)remove(path);
     }
+}
+
+/* Neither a store nor a write of the session's word works, which comes first: nothing has changed.
+ */
+static void test_open_unheard(void)
+{
+    NEEDS_SYNCS();
+    const cm_validator v = val(100 * BLK, 7);
+    struct pool p;
+    detach(file_pool(&p, &v));
+    CHECK_EQ(cm_close(p.c), 0);
+    faults = 4; /* enough for all that may be tried */
+    no_writes = true;
+    CHECK_EQ(cm_open(path, &p.o, &p.c), CM_EIO);
+    faults = 0;
+    CHECK(strstr(said, "What is cached stays") != NULL);
+    no_writes = false;
+    CHECK(file_size() == (long long)MIB);
+    open_again(&p);
+    expect_kept(&p, 1, &v, true);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)remove(path);
 }
 
 /* The same for a new epoch, which also opens the session again. */
@@ -735,11 +758,11 @@ static void test_xfs_copy(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(written_in_place), TEST(open),         TEST(open_copies),    TEST(open_lost),
-    TEST(open_faults),      TEST(open_written), TEST(epoch_faults),   TEST(give_up),
-    TEST(written),          TEST(write_fails),  TEST(cannot_give_up), TEST(readers),
-    TEST(reader_idle),      TEST(btrfs),        TEST(btrfs_snapshot), TEST(btrfs_opened),
-    TEST(xfs_copy),
+    TEST(written_in_place), TEST(open),         TEST(open_copies),  TEST(open_lost),
+    TEST(open_faults),      TEST(open_written), TEST(open_unheard), TEST(epoch_faults),
+    TEST(give_up),          TEST(written),      TEST(write_fails),  TEST(cannot_give_up),
+    TEST(readers),          TEST(reader_idle),  TEST(btrfs),        TEST(btrfs_snapshot),
+    TEST(btrfs_opened),     TEST(xfs_copy),
 };
 
 int main(int argc, char **argv)
