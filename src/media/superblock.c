@@ -80,7 +80,9 @@ static int reopen(struct cm_superblocks *s)
         return 0;
     if (cm_guard_load64(cm_super_session_at(s->media), &was))
         return CM_EIO;
-    return cm_super_set_session(s, (was | 1) + 1);
+    const uint64_t next = (was | 1) + 1;
+    return cm_super_set_session(s,
+                                next ? next : 2); /* zero is none: memory may have held all ones */
 }
 
 int cm_super_shut(struct cm_superblocks *s)

@@ -48,6 +48,8 @@ SHARED_READERS = [
        'v->size = f->size;'),
     _m('reader, told', 'a reader compares the incarnation of the record behind each copy', HELD,
        HOLDS, 'word == incarnation && incarnation', 'incarnation'),
+    _m('reader, session, none', 'no session is 0, whatever memory held', 'unit shared any_memory',
+       'media/superblock.c', 'next ? next : 2', 'next'),
     _m('reader, session', 'a reader compares the session behind each copy', HELD,
        HOLDS, 'session == at_load_acquire(&f->session) &&', ''),
     _m('reader, one block', 'a hit of one block is judged', HELD,

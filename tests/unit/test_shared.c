@@ -374,6 +374,27 @@ static const struct way {
     { "format", give_format, CM_ENOTPOOL },
 };
 
+/* Memory may hold anything before it is made a pool. Readers are served all the same. */
+static void test_any_memory(void)
+{
+    static const uint8_t fills[] = { 0x00, 0x01, 0xfe, 0xff };
+    for (unsigned i = 0; i < sizeof(fills); i++) {
+        struct both b = { .v = val(SIZE, 7) };
+        const cm_create_options o = CM_CREATE_OPTIONS_INIT;
+        CASE("%02x", fills[i]);
+        pool_make(&b.p, MIB, 0);
+        memset(b.p.base, fills[i], (size_t)b.p.bytes);
+        CHECK_EQ(cm_format_memory(b.p.base, b.p.bytes, &o), 0);
+        REQUIRE(pool_up(&b.p) == 0);
+        CHECK(*cm_super_session_at(&b.p.c->media) != 0);
+        b.r = reader_of(&b.p);
+        b.f = warm(&b.p, 1, &b.v, 0);
+        b.g = attach_reader(b.r, 1, &b.v, 0);
+        CHECK_EQ(hits(b.g, 0, 10, 1), 10);
+        both_end(&b);
+    }
+}
+
 /* How a reader can ask for block 3. */
 static bool ask(cm_file *g, unsigned how)
 {
@@ -739,6 +760,7 @@ const struct harness_test shared_tests[] = {
     TEST(through),
     TEST(through_beside),
     TEST(refused),
+    TEST(any_memory),
     TEST(ways),
     TEST(mode_untold),
     TEST(goes_on),
