@@ -501,7 +501,7 @@ int64_t cm_range_pin(struct cm_object *f, uint64_t offset, size_t len, cm_iovec 
         pos = offset;
         pieces = 0;
         buffered = 0;
-        fillable = full = false;
+        fillable = full = busy = false;
         cause = CM_STAT_miss_media;
     }
     *iovcnt = pieces;

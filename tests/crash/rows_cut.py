@@ -37,6 +37,8 @@ CUTS = [
        'if (pins->n == 0 || cm_media_uncut(&c->media))', 'if (c)'),
     _m('cut, pin', '... and a pin of one block', 'unit api cut_block', RANGE,
        'if (!cm_media_uncut(&f->cache->media)) {', 'if (0) {'),
+    _m('cut, busy', '... whose blocks have as many pins as fit', 'unit api cut_busy', RANGE,
+       'fillable = full = busy = false;', 'fillable = full = false;'),
     _m('cut, resident', 'a read that must not wait looks whether that page is in memory',
        'unit resident each_page', 'api/read_blocks.c',
        '           cm_media_is_resident(m, at_load_relaxed(&m->end), 1);', '           m != NULL;'),

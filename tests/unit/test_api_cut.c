@@ -322,6 +322,28 @@ static void test_cut_shared(void)
     }
 }
 
+/* Pins are taken back because of the cut. That one block had as many pins as fit does not matter
+ * then. */
+static void test_cut_busy(void)
+{
+    static cm_pins many[200];
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    REQUIRE(cut_up(CM_VERIFY_FIRST_HIT));
+    unsigned n = 0;
+    cm_iovec iov[2];
+    int pieces = 0;
+    while (n < 200 && cm_pin_range(f, 11 * BLK, BLK, iov, 2, &pieces, &many[n], NULL) == BLK)
+        n++;
+    REQUIRE(n > 0 && n < 200);
+    CHECK(place_of(f, 10) < place_of(f, CUT));
+    CHECK_EQ(os_resize(path, place_of(f, CUT) + 2000), 0);
+    CHECK_EQ(pin_of(f, 10, 2 * BLK), 0); /* a miss, and not CM_EBUSY */
+    while (n > 0)
+        CHECK_EQ(cm_unpin(&many[--n]), 0);
+    CALL(cut_down());
+}
+
 /* A pool that has grown ends elsewhere. */
 static void test_cut_grown(void)
 {
@@ -423,13 +445,15 @@ NO_CUTS(cut_before_copy)
 NO_CUTS(cut_last_page)
 NO_CUTS(cut_tables)
 NO_CUTS(cut_shared)
+NO_CUTS(cut_busy)
 NO_CUTS(cut_grown)
 NO_CUTS(cut_unreadable_end)
 NO_CUTS(cut_no_guard)
 #endif
 
 const struct harness_test api_cut_tests[] = {
-    TEST(cut_block),          TEST(cut_before_copy), TEST(cut_last_page),
-    TEST(cut_tables),         TEST(cut_shared),      TEST(cut_grown),
-    TEST(cut_unreadable_end), TEST(cut_no_guard),    TEST_END,
+    TEST(cut_block),  TEST(cut_before_copy),    TEST(cut_last_page),
+    TEST(cut_tables), TEST(cut_shared),         TEST(cut_busy),
+    TEST(cut_grown),  TEST(cut_unreadable_end), TEST(cut_no_guard),
+    TEST_END,
 };
