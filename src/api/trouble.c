@@ -297,9 +297,9 @@ int cm_cache_whole(struct cm_cache *c)
 /* ---- The last page of the file -------------------------------------------------------------- */
 
 /* How many slots end at byte `at` of the pool, or before it? Places grow with numbers. */
-static uint64_t slots_below(const struct cm_geometry *g, uint64_t at)
+static uint64_t slots_below(const struct cm_geometry *g, uint64_t slots, uint64_t at)
 {
-    uint64_t low = 0, high = g->slots;
+    uint64_t low = 0, high = slots;
     while (low < high) {
         const uint64_t mid = low + (high - low) / 2;
         if (cm_format_payload_at(g, mid) + CM_BLOCK_SIZE <= at)
@@ -346,17 +346,16 @@ static uint64_t loadable_end(const struct cm_media *m, uint64_t bad)
     return at;
 }
 
-/* The file is whole, and yet its last page cannot be loaded: it is damaged, or a hole that a full
- * volume cannot fill. Looks for one before it. What lies behind that one is verified in each hit
- * from here on. */
-static void lower_end(struct cm_cache *c)
+/* The same, with c->end: what lies behind the end must not count as known, whoever changes
+ * both. */
+static void lower_end_locked(struct cm_cache *c)
 {
     struct cm_media *const m = &c->media;
     uint64_t at = (uint64_t)(at_load_relaxed(&m->end) - m->base);
-    if (at == 0 || at_load_relaxed(&c->growing) || cm_guard_touch(m->base + at) == 0)
+    if (at == 0 || cm_guard_touch(m->base + at) == 0)
         return;
     at = loadable_end(m, at);
-    const uint64_t known = slots_below(&m->geo, at);
+    const uint64_t known = slots_below(&m->geo, cm_media_slots(m), at);
     /* A thread that judges a slot now may mark it late. For that to matter, the file must be cut,
      * too. */
     at_store_relaxed(&c->known, known);
@@ -365,13 +364,25 @@ static void lower_end(struct cm_cache *c)
     at_store_relaxed(&m->end, m->base + at);
 }
 
+/* The file is whole, and yet its last page cannot be loaded: it is damaged, or a hole that a full
+ * volume cannot fill. Looks for one before it. What lies behind that one is verified in each hit
+ * from here on. A reader comes here, so it does not wait: if another thread has the lock, a later
+ * call looks. */
+static void lower_end(struct cm_cache *c)
+{
+    if (!cm_lock_try(&c->end))
+        return;
+    lower_end_locked(c);
+    cm_lock_release(&c->end);
+}
+
 void cm_end_begin(struct cm_cache *c)
 {
     c->known = UINT64_MAX;
     if (!can_be_cut(c))
         return;
     c->media.end = c->media.base + last_page(&c->media.geo);
-    c->known = slots_below(&c->media.geo, last_page(&c->media.geo));
+    c->known = slots_below(&c->media.geo, c->media.geo.slots, last_page(&c->media.geo));
     lower_end(c);
 }
 
@@ -379,9 +390,11 @@ void cm_end_grow(struct cm_cache *c, const struct cm_geometry *to)
 {
     if (!can_be_cut(c))
         return;
+    cm_lock_acquire(&c->end);
     at_store_relaxed(&c->media.end, c->media.base + last_page(to));
     /* Release: pairs with the acquire in cm_cache_judged(). */
-    at_store_release(&c->known, slots_below(to, last_page(to)));
+    at_store_release(&c->known, slots_below(to, to->slots, last_page(to)));
+    cm_lock_release(&c->end);
 }
 
 /* ---- The whole pool -------------------------------------------------------------------------- */

@@ -8,7 +8,8 @@
  *
  * Lock order, outermost first: checkpoint or survey of groups, files table, file, one stripe, one
  * leaf. The leaves are the free list, the superblock, the claims of the probation buffer, the
- * simulations, the table of flights, the kept files and the groups. docs/concurrency.md has more.
+ * simulations, the table of flights, the kept files, the groups and the end of the file.
+ * docs/concurrency.md has more.
  */
 #ifndef CM_LOCK_H
 #define CM_LOCK_H

@@ -156,6 +156,7 @@ struct cm_cache {
     /* Set at open. Slots then, and that it may have while it is open; bytes of memo.reached. */
     uint64_t slots_opened, slots_max, memo_bytes;
     uint32_t grows;         /* atomic; one thread makes the pool larger */
+    struct cm_lock end;     /* changing `known` with media.end; no reader waits for it */
     uint32_t growing;       /* atomic; the index is being copied: nothing is stored */
     uint32_t no_checkpoint; /* atomic; 1: there can be none, and the log says so */
     uint32_t unguarded;     /* atomic; 1: the handler of the guard was replaced, as the log says */

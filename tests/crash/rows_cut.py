@@ -66,6 +66,12 @@ CUTS = [
        '        cm_ring_clear_verified(&c->policy.ring, slot);', '        (void)slot;'),
     _m('cut, unreadable end, halves', '... and nothing else', 'unit api cut_unreadable_end',
        TROUBLE, '    while (bad - at > page) {', '    while (bad == 0) {'),
+    _m('cut, end, growth', 'a growth waits for a thread that looks for an end',
+       'unit api cut_end_beside', TROUBLE, '''    cm_lock_acquire(&c->end);
+    at_store_relaxed(''', '''    (void)cm_lock_try(&c->end);
+    at_store_relaxed('''),
+    _m('cut, end, reader', '... and a second one does not look', 'unit api cut_end_beside',
+       TROUBLE, '    if (!cm_lock_try(&c->end))\n', '    if (!cm_lock_try(&c->end) && !c)\n'),
     _m('cut, no guard', 'without a guard nobody looks', 'unit api cut_no_guard', TROUBLE,
        ' &&\n           c->guarded && cm_guard_available();', ';'),
 ]

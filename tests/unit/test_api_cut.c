@@ -6,6 +6,8 @@
 #include "api_common.h"
 
 #ifndef _WIN32
+#include <pthread.h>
+
 #include "../os.h"
 #include "api/cache.h"
 
@@ -412,6 +414,49 @@ static void test_cut_unreadable_end(void)
     CALL(check_unreadable_end(MIB / 2 + 65536)); /* steps that double go far beyond */
 }
 
+static uint32_t grown; /* atomic */
+static void *grow_beside(void *arg)
+{
+    CHECK_EQ(cm_grow(p.c, 2 * MIB, NULL), 0);
+    at_store_release(&grown, 1u);
+    return arg;
+}
+
+/* While one thread looks for an end, another one goes on without a look, and a growth waits: what
+ * lies behind the end never counts as known. */
+static void test_cut_end_beside(void)
+{
+    const size_t page = cm_plat_cut_page();
+    pthread_t t;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    REQUIRE(cut_up(CM_VERIFY_FIRST_HIT));
+    struct cm_media *const m = &p.c->media;
+    const uint8_t *const end = m->end;
+    const uint64_t known = p.c->known;
+    cm_lock_acquire(&p.c->end); /* so does a thread that looks */
+    os_protect(m->base + MIB - page, page, OS_NOTHING);
+    (void)look(f, CUT, TAG);
+    (void)look(f, CUT, TAG);
+    CHECK(m->end == end);
+    os_protect(m->base + MIB - page, page, OS_WRITE);
+    grown = 0;
+    REQUIRE(pthread_create(&t, NULL, grow_beside, NULL) == 0);
+    while (at_load_relaxed(&p.c->end.word) != 2 && !at_load_acquire(&grown))
+        usleep(1000);
+    CHECK_EQ(at_load_acquire(&grown), 0);
+    CHECK(at_load_relaxed(&m->end) == end);
+    CHECK_EQ(at_load_relaxed(&p.c->known), known);
+    cm_lock_release(&p.c->end);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    CHECK(m->end == m->base + 2 * MIB - page);
+    CHECK(p.c->known > known);
+    CHECK_EQ(hits(f, 0, HOT, TAG), HOT);
+    CHECK_EQ(told, 0);
+    CHECK_EQ(cm_close(p.c), 0);
+    (void)unlink(path);
+}
+
 /* Without a guard nobody loads the last page for a look: if that cannot be done, and the file is
  * whole, the process would end. */
 static void test_cut_no_guard(void)
@@ -448,12 +493,20 @@ NO_CUTS(cut_shared)
 NO_CUTS(cut_busy)
 NO_CUTS(cut_grown)
 NO_CUTS(cut_unreadable_end)
+NO_CUTS(cut_end_beside)
 NO_CUTS(cut_no_guard)
 #endif
 
 const struct harness_test api_cut_tests[] = {
-    TEST(cut_block),  TEST(cut_before_copy),    TEST(cut_last_page),
-    TEST(cut_tables), TEST(cut_shared),         TEST(cut_busy),
-    TEST(cut_grown),  TEST(cut_unreadable_end), TEST(cut_no_guard),
+    TEST(cut_block),
+    TEST(cut_before_copy),
+    TEST(cut_last_page),
+    TEST(cut_tables),
+    TEST(cut_shared),
+    TEST(cut_busy),
+    TEST(cut_grown),
+    TEST(cut_unreadable_end),
+    TEST(cut_end_beside),
+    TEST(cut_no_guard),
     TEST_END,
 };
