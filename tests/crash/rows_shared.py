@@ -101,8 +101,8 @@ SHARED_READERS = [
     _m('tell, failed epoch', 'after an epoch that failed the session stays odd', HELD, SUPER,
        '    s->unforgotten = e != 0;\n    if (e == 0)\n', ''),
     _m('tell, open', 'an open tells before it writes', 'unit shared told_first', SUPER,
-       'const int unheard = shut(s); /* before all else: readers judge by what the last owner '
-       'wrote */', 'const int unheard = 0;'),
+       '    int e = shut(s);\n    if (e == 0)\n        e = open_shut(',
+       '    int e = 0;\n    if (e == 0)\n        e = open_shut('),
     _m('tell, mode', 'a mode in which nothing is served reaches readers', HELD, 'api/calls.c',
        'cm_super_silence(&c->super, mode == CM_BYPASS);', 'cm_super_silence(&c->super, false);'),
     _m('tell, mode at once', 'the mode, and what readers are told of it, are one step',
