@@ -562,6 +562,7 @@ native_suites() { # DIR
   beside tool bash "$here/tool/tool-test.sh" "$b"
   beside tree sh "$here/tree/check-tree.sh" "$top" "$b"
   beside run-sh sh "$here/tree/run-test.sh"
+  ! in_turn 1 || beside packages-scripts bash "$here/packages/scripts-test.sh"
   beside bench bash "$here/bench/bench-test.sh" "$b"
   beside bench/objects bash "$here/bench/objects-test.sh" "$b"
   beside site python3 "$here/site/site-test.py"
@@ -627,7 +628,7 @@ list_one() { # NAME COMMAND...
   mount | mount-options | mount-sync | mount-sessions | mount-bare) label=mount ;;
   mount-* | mount/* | quickstart) label=mount- ;;
   tree | format | orders | run-sh) label=tree ;;
-  tidy | analysis*) label=tree- ;;
+  tidy | analysis* | packages-scripts) label=tree- ;;
   mutation) label=mutants- ;;
   policy/unit | policy/advice) label=policy ;;
   policy*) label=policy- ;;

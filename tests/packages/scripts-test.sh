@@ -1,0 +1,133 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# scripts-test.sh - what the programs of packaging/ and the scripts of the Debian packages do around
+# a build: what is installed before, the version, what is printed, what Ctrl-C leaves, what is asked
+# of systemd, and what the packages depend on. Nothing is built or installed: apt-get,
+# dpkg-buildpackage and others are scripts. The last line is "N passed, N failed, N skipped".
+set -u
+# shellcheck source=../sleep.sh
+. "$(dirname "$0")/../sleep.sh"
+top=$(cd "$(dirname "$0")/../.." && pwd)
+debian=$top/packaging/debian
+export LC_ALL=C GIT_CONFIG_GLOBAL=/dev/null
+passed=0 failed=0 skipped=0 runner=''
+work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-scripts.XXXXXX") || exit 1
+work=$(realpath "$work")
+cleanup() {
+  [ -z "$runner" ] || kill -9 -- "-$runner" 2>/dev/null
+  rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+check() { # NAME COMMAND...
+  local name=$1
+  shift
+  if "$@" >"$work/out" 2>&1 </dev/null; then
+    passed=$((passed + 1)) && echo "ok $name"
+  else
+    failed=$((failed + 1)) && echo "FAIL $name: $(tail -n 5 "$work/out" | tr '\n' ' ')"
+  fi
+}
+skip() { skipped=$((skipped + 1)) && echo "skip $1: $2"; }
+end() {
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ $failed = 0 ]
+  exit
+}
+for tool in dpkg dpkg-parsechangelog make; do
+  command -v $tool >/dev/null || {
+    skip "all" "no $tool here"
+    end
+  }
+done
+
+# ---- stand-ins -----------------------------------------------------------------------------------
+mkdir "$work/bin" "$work/tmp"
+program() { # NAME: its text is the input
+  { echo '#!/bin/sh' && cat; } >"$work/bin/$1" && chmod +x "$work/bin/$1"
+}
+echo 'exec "$@"' | program sudo
+echo "echo \"systemctl \$*\" >>'$work/asked'" | program systemctl
+# Each package is installed, or none is.
+everything() {
+  program dpkg-query <<END
+for p; do :; done
+echo "\$p" >>'$work/wanted'
+echo install ok installed
+END
+}
+nothing() { program dpkg-query <<<'exit 1'; }
+no_apt() { program apt-get <<<"echo >>'$work/apt'; exit 1"; }
+# It keeps what it was given, and makes what it should.
+program dpkg-buildpackage <<END
+rm -rf '$work/given' && cp -r debian '$work/given'
+touch ../new_1_amd64.deb ../new-dbgsym_1_amd64.deb ../new_1_amd64.changes ../new_1_amd64.buildinfo
+END
+# As much of the source as these programs need.
+source=$work/source
+mkdir -p "$source/examples"
+cp -r "$top/packaging" "$source"
+cp "$top/examples/need.sh" "$source/examples"
+with_stands() { TMPDIR=$work/tmp PATH=$work/bin:$PATH "$@"; }
+deb() { # git takes the source for that of another user
+  GIT_TEST_ASSUME_DIFFERENT_OWNER=1 with_stands sh "$source/packaging/deb.sh" "$work/debs"
+}
+
+# ---- Ctrl-C --------------------------------------------------------------------------------------
+session() { # PID: the processes of its session that still run
+  local stat line
+  for stat in /proc/[0-9]*/stat; do
+    { read -r line <"$stat"; } 2>/dev/null || continue
+    # shellcheck disable=SC2086 # words
+    set -- "$1" ${line##*) }
+    [ "$5" != "$1" ] || [ "$2" = Z ] || echo "$stat"
+  done
+}
+# stopped PROGRAM: a stand-in sends what a terminal sends at Ctrl-C to all that it runs.
+stopped() {
+  local i status left
+  rm -f "$work/ticks"
+  # A shell has SIGINT ignored in what it starts in the background. Nothing is between it and
+  # setsid, which makes a session with the number of the process.
+  TMPDIR=$work/tmp PATH=$work/bin:$PATH setsid env --default-signal=INT \
+    sh "$source/packaging/$1" "$work/stopped" &
+  runner=$!
+  wait $runner
+  status=$?
+  for i in $(seq 600); do # it was killed, and may take a moment
+    left=$(session $runner)
+    [ -n "$left" ] || break
+    sleep 0.1
+  done
+  kill -9 -- "-$runner" 2>/dev/null
+  runner=''
+  left="$left$(ls -A "$work/tmp")"
+  rm -rf "$work/tmp" && mkdir "$work/tmp"
+  [ $status = 130 ] && [ -z "$left" ] || { echo "status $status, left: $left" && return 1; }
+}
+real=$(type -P sleep) # not the function
+# What tells how far apt is sleeps between two lines.
+program sleep <<END
+echo >'$work/ticks'
+exec '$real' "\$@"
+END
+nothing
+program apt-get <<END
+until [ -e '$work/ticks' ]; do '$real' 0.05; done
+kill -INT 0
+END
+check "deb.sh: Ctrl-C while packages are installed leaves nothing" stopped deb.sh
+check "windows.sh: Ctrl-C while packages are installed leaves nothing" stopped windows.sh
+everything
+no_apt
+program dpkg-buildpackage <<<'kill -INT 0'
+program meson <<<'kill -INT 0'
+check "deb.sh: Ctrl-C while it builds leaves nothing" stopped deb.sh
+if [ -e /usr/include/xxhash.h ]; then
+  check "windows.sh: Ctrl-C while it builds leaves nothing" stopped windows.sh
+else
+  skip "windows.sh: Ctrl-C while it builds leaves nothing" "no xxhash.h here"
+fi
+
+end
