@@ -32,9 +32,9 @@ trap cleanup EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
-need debhelper dh-python meson pkg-config libfuse3-dev liblmdb-dev liblzma-dev libmicrohttpd-dev \
-  libseccomp-dev libsqlite3-dev libssl-dev libxxhash-dev nbdkit nbdkit-plugin-dev python3-cffi \
-  python3-dev python3-setuptools >&2
+need build-essential debhelper dh-python meson pkg-config libfuse3-dev liblmdb-dev liblzma-dev \
+  libmicrohttpd-dev libseccomp-dev libsqlite3-dev libssl-dev libxxhash-dev nbdkit \
+  nbdkit-plugin-dev python3-cffi python3-dev python3-setuptools >&2
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-deb.XXXXXX")
 mkdir "$work/source"
 cd "$top"

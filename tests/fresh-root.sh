@@ -1,24 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# fresh-root.sh [--as root|user] [SUITE] [FILTER...] - shows that the two README commands work with
-# nothing preinstalled: makes a minimal Debian root with debootstrap, copies the committed tree into
-# it, and runs both commands there; as root, and in a second such root as an ordinary user who may
-# use sudo.
+# fresh-root.sh [--as root|user|packages] [SUITE] [FILTER...] - shows that the two README commands
+# work with nothing preinstalled: makes a minimal Debian root with debootstrap, copies the committed
+# tree into it, and runs both commands there; as root, and in a second such root as an ordinary user
+# who may use sudo. In a third, root builds the Debian packages and installs them, if there is no
+# FILTER.
 #
 # SUITE: the Debian release, default bookworm. FILTER: as for tests/run.sh. Without it root runs all
 # tests, and the user those that may turn out otherwise for a user (listed below as $for_user),
-# which keeps the second half to some minutes; --as takes one half. Needs root. Uses this machine's
+# which keeps the second part to some minutes; --as takes one part. Needs root. Uses this machine's
 # apt sources. The roots are made below $TMPDIR or /var/tmp and removed again; KEEP=1 keeps them.
 # BASE=FILE: a tar of such a minimal root, made there if there is none, to save debootstrap the next
 # time. There is no /etc/mtab, no systemd and no udev in such a root; /proc, /sys and /dev are
 # there, and the user may open /dev/fuse. The tests' duration is printed at the end of each run.
 set -eu
 for_user="unit tool mount kill quickstart tree"
-who="root user" suite=bookworm
+who='' suite=bookworm
 case ${1:-} in
 --as)
-  who=${2:?--as needs root or user}
+  who=${2:?--as needs root, user or packages}
   shift 2
   ;;
 -h | --help)
@@ -27,7 +28,7 @@ case ${1:-} in
   ;;
 -*)
   echo "fresh-root.sh: unknown option $1;" \
-    "usage: fresh-root.sh [--as root|user] [SUITE] [FILTER...]" >&2
+    "usage: fresh-root.sh [--as root|user|packages] [SUITE] [FILTER...]" >&2
   exit 2
   ;;
 esac
@@ -36,6 +37,10 @@ esac
   shift
 }
 filter="$*"
+[ -n "$who" ] || {
+  who="root user"
+  [ -n "$filter" ] || who="$who packages"
+}
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 [ "$(id -u)" = 0 ] || {
   echo "fresh-root.sh: needs root (debootstrap, chroot)" >&2
@@ -123,6 +128,16 @@ status=0
 for w in $who; do
   enter "$w"
   as='' only=$filter
+  [ "$w" != packages ] || {
+    echo "---- sh packaging/deb.sh, and apt install"
+    inside sh -c 'cd /src && sh packaging/deb.sh /packages >/said &&
+      DEBIAN_FRONTEND=noninteractive $(tail -n 1 /said) -y && cachemax --version' || {
+      status=1
+      echo "---- FAILED: the packages"
+    }
+    leave
+    continue
+  }
   if [ "$w" = user ]; then
     make_user
     as="setpriv --reuid=someone --regid=someone --init-groups env HOME=/home/someone"
@@ -138,5 +153,5 @@ for w in $who; do
   done
   leave
 done
-[ $status = 0 ] && echo "both commands work in a clean $suite"
+[ $status = 0 ] && echo "all that was asked for works in a clean $suite"
 exit $status

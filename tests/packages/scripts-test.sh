@@ -74,6 +74,23 @@ deb() { # git takes the source for that of another user
   GIT_TEST_ASSUME_DIFFERENT_OWNER=1 with_stands sh "$source/packaging/deb.sh" "$work/debs"
 }
 
+# ---- what is installed before, what is printed at the end ----------------------------------------
+# Of each group of alternatives one; debhelper-compat is debhelper; and what no package names.
+installs() {
+  local group missing=''
+  rm -f "$work/wanted"
+  everything && deb || return
+  sed -n '/^Build-Depends:/,/^[A-Z][a-z-]*-Version:/p' "$debian/control" | sed '$d' |
+    sed 's/^Build-Depends://; s/([^)]*)//g; s/-compat//; s/ //g' | tr -d '\n' | tr , '\n' \
+    >"$work/groups"
+  printf '\nbuild-essential\n' >>"$work/groups"
+  [ "$(wc -l <"$work/groups")" -gt 10 ] || return
+  while read -r group; do
+    grep -qxE "$group" "$work/wanted" || missing="$missing $group"
+  done <"$work/groups"
+  [ -z "$missing" ] || { echo "not installed:$missing" && return 1; }
+}
+check "deb.sh: installs what the build needs" installs
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 session() { # PID: the processes of its session that still run
   local stat line
