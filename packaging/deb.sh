@@ -66,9 +66,11 @@ dpkg-buildpackage -b -us -uc -j"$(nproc)" >"$work/log" 2>&1 || {
 cp "$work"/*.deb "$work"/*.changes "$work"/*.buildinfo "$out"
 echo "to install all of them but those with symbols for debuggers:"
 line='  apt install'
-for package in "$out"/*.deb; do # in quotes, if a shell would take it apart
-  case $package in
-  *-dbgsym_*) continue ;;
+for name in "$work"/*.deb; do # what lay in OUT before is not meant
+  name=${name##*/}
+  case $name in *-dbgsym_*) continue ;; esac
+  package=$out/$name
+  case $package in # in quotes, if a shell would take it apart
   *[!A-Za-z0-9_/.+~-]*) package="'$(echo "$package" | sed "s/'/'\\\\''/g")'" ;;
   esac
   line="$line $package"

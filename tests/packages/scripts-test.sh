@@ -91,6 +91,13 @@ installs() {
   [ -z "$missing" ] || { echo "not installed:$missing" && return 1; }
 }
 check "deb.sh: installs what the build needs" installs
+prints() {
+  mkdir -p "$work/debs" && touch "$work/debs/old_0_amd64.deb" "$work/debs/foreign_1_amd64.deb"
+  deb >"$work/said" && [ -e "$work/debs/new-dbgsym_1_amd64.deb" ] && tail -n 1 "$work/said" &&
+    [ "$(tail -n 1 "$work/said")" = "  apt install $work/debs/new_1_amd64.deb" ]
+}
+check "deb.sh: prints how to install what it made, and nothing else" prints
+
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 session() { # PID: the processes of its session that still run
   local stat line
