@@ -4,7 +4,8 @@
 # deb.sh OUT - builds the Debian packages of this source, for this machine's architecture, into OUT.
 #
 # packaging/debian is copied to where the tools want it, in a copy of the source: what git has of
-# it, or, in an unpacked release, all of it. Installs what the build needs, if it may.
+# it, or, in an unpacked release, all of it. Of a commit the version says its time and its hash, so
+# apt takes the packages of a later one for newer. Installs what the build needs, if it may.
 set -eu
 case $#,${1:-} in
 1,-h | 1,--help)
@@ -38,14 +39,23 @@ need build-essential debhelper dh-python meson pkg-config libfuse3-dev liblmdb-d
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-deb.XXXXXX")
 mkdir "$work/source"
 cd "$top"
-if [ -e .git ]; then # root may build in a user's checkout
+# Root may build in a user's checkout.
+of_git() { git --no-optional-locks -c safe.directory="$top" "$@"; }
+hash='' at='' # of the commit, if there is one
+if [ -e .git ]; then
   need git >&2
-  git -c safe.directory="$top" ls-files -z >"$work/files" || {
+  of_git ls-files -z >"$work/files" || {
     echo "deb.sh: git cannot list the files of $top (its message is above)" >&2
     exit 1
   }
   # A file that is not in the work tree is left out.
   tar -c --null --ignore-failed-read -T "$work/files" >"$work/source.tar"
+  if hash=$(of_git rev-parse -q --verify HEAD); then
+    at=$(of_git log -1 --format=%ct)
+    # What was changed since is newer than the commit.
+    [ -z "$(of_git status --porcelain -uno)" ] || at=$(date +%s)
+    hash=$(echo "$hash" | cut -c 1-8)
+  fi
 else
   tar -c --exclude=./build . >"$work/source.tar"
 fi
@@ -53,6 +63,9 @@ tar -x -C "$work/source" -f "$work/source.tar"
 rm "$work/source.tar"
 cd "$work/source"
 cp -r packaging/debian debian
+[ -z "$hash" ] || sed -i \
+  -e "1s/)/+git$(date -u -d "@$at" +%Y%m%d%H%M%S).$hash)/" \
+  -e "0,/^ -- /s/^\( -- .*>  \).*/\1$(LC_ALL=C date -u -R -d "@$at")/" debian/changelog
 # A build on a busy machine is no faster for more jobs than processors.
 dpkg-buildpackage -b -us -uc -j"$(nproc)" >"$work/log" 2>&1 || {
   {

@@ -98,6 +98,44 @@ prints() {
 }
 check "deb.sh: prints how to install what it made, and nothing else" prints
 
+# ---- the version ---------------------------------------------------------------------------------
+given() { dpkg-parsechangelog -l "$work/given/changelog" -S "$1"; }
+of_source() { git -C "$source" "$@"; }
+commit() { # DATE
+  of_source add . &&
+    GIT_COMMITTER_DATE=$1 of_source -c user.name=n -c user.email=n@example.com commit -qm x
+}
+no_history() { deb && cmp "$debian/changelog" "$work/given/changelog"; }
+no_commit() { of_source init -q && of_source add . && no_history; }
+of_commit() {
+  commit 2020-01-02T01:30:00+0200 && deb || return
+  first=$(given Version) && echo "$first, $(given Date)" && cp "$work/given/changelog" "$work/first"
+  [ "$first" = "$plain+git20200101233000.$(of_source rev-parse HEAD | cut -c 1-8)" ] &&
+    [ "$(given Date)" = "Wed, 01 Jan 2020 23:30:00 +0000" ] &&
+    dpkg --compare-versions "$first" gt "$plain"
+}
+again() { deb && cmp "$work/first" "$work/given/changelog"; }
+of_next() {
+  echo "# more" >>"$source/packaging/site.css" && commit 2020-01-02T01:30:01+0200 && deb || return
+  next=$(given Version)
+  dpkg --compare-versions "$next" gt "$first"
+}
+of_changed() {
+  echo "# more" >>"$source/packaging/site.css" && deb || return
+  dpkg --compare-versions "$(given Version)" gt "$next"
+}
+plain=$(dpkg-parsechangelog -l "$debian/changelog" -S Version)
+check "deb.sh: an unpacked release has the version that it says" no_history
+if command -v git >/dev/null; then
+  check "deb.sh: so has a checkout without a commit" no_commit
+  check "deb.sh: the version of a commit" of_commit
+  check "deb.sh: the same commit has the same" again
+  check "deb.sh: the next commit is newer" of_next
+  check "deb.sh: what was changed since is newer" of_changed
+else
+  skip "deb.sh: the version of a commit" "no git here"
+fi
+
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 session() { # PID: the processes of its session that still run
   local stat line
