@@ -192,4 +192,32 @@ else
   skip "windows.sh: Ctrl-C while it builds leaves nothing" "no xxhash.h here"
 fi
 
+# ---- what packages depend on ---------------------------------------------------------------------
+paragraph() { sed -n "/^Package: $1\$/,/^\$/p" "$debian/control"; }
+# takes VERSION YES|NO DEBIAN-VERSION...: does a filter that is built with that version of nbdkit go
+# with these packages of nbdkit?
+takes() {
+  local want=$2 version bound said
+  program pkg-config <<<"echo $1"
+  program dpkg-architecture <<<: # it takes seconds for what is not used here
+  program dh_gencontrol <<<"printf '%s\n' \"\$@\" >'$work/variables'"
+  (cd "$top" && with_stands make -s -f "$debian/rules" override_dh_gencontrol) || return
+  sed -n 's/^-V\(nbdkit:[A-Za-z]*\)=\(.*\)/s,${\1},\2,/p' "$work/variables" >"$work/substitute"
+  paragraph nbdkit-cachemax-filter | sed -f "$work/substitute" |
+    grep -oE '\bnbdkit \([^)]*\)' | tr -d '()' >"$work/bounds"
+  [ -s "$work/bounds" ] && cat "$work/bounds" || return
+  shift 2
+  for version in "$@"; do
+    said=YES
+    while read -r _ bound than; do
+      dpkg --compare-versions "$version" "$bound" "$than" || said=NO
+    done <"$work/bounds"
+    [ $said = "$want" ] || { echo "$version: $said" && return 1; }
+  done
+}
+check "nbdkit filter: nbdkit with the same upstream version" takes 1.32.5 YES \
+  1.32.5-1 1.32.5-1+deb12u1 1.32.5-1+b1 1.32.5-1~bpo12+1 1.32.5-0~local1 1.32.5-2
+check "nbdkit filter: no other" takes 1.32.5 NO \
+  1.32.6-1 1.32.6-1~bpo12+1 1.32.4-9 1.32.50-1 1.34.0-1
+check "nbdkit filter: the version before one of more digits" takes 1.32.9 NO 1.32.10-1 1.32.8-1
 end
