@@ -220,4 +220,12 @@ check "nbdkit filter: nbdkit with the same upstream version" takes 1.32.5 YES \
 check "nbdkit filter: no other" takes 1.32.5 NO \
   1.32.6-1 1.32.6-1~bpo12+1 1.32.4-9 1.32.50-1 1.34.0-1
 check "nbdkit filter: the version before one of more digits" takes 1.32.9 NO 1.32.10-1 1.32.8-1
+# Symbols do not say it. The package fuse3 is of the same version as the library.
+fuse3_bound() {
+  local built
+  built=$(grep -oE 'libfuse3-dev \([^)]*\)' "$debian/control" | cut -d ' ' -f 2-)
+  [ -n "$built" ] && paragraph cachemax-mount | grep -F "fuse3 $built"
+}
+check "cachemax-mount: no older FUSE than it was built for" fuse3_bound
+
 end
