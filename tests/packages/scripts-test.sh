@@ -228,4 +228,27 @@ fuse3_bound() {
 }
 check "cachemax-mount: no older FUSE than it was built for" fuse3_bound
 
+# ---- scripts of packages -------------------------------------------------------------------------
+# asks SCRIPT WANT ARGUMENT...: what a script of a package asks of systemd.
+asks() {
+  local script=$1 want=$2
+  shift 2
+  : >"$work/asked"
+  sed "s,/run/systemd/system,$work/run," "$debian/$script" >"$work/script" &&
+    with_stands sh "$work/script" "$@" && cat "$work/asked" &&
+    [ "$(cat "$work/asked")" = "$want" ]
+}
+reload='systemctl --system daemon-reload'
+mkdir "$work/run"
+check "cachemax-mount: systemd reads the unit of a new version" \
+  asks cachemax-mount.postinst "$reload" configure 0.1.0
+check "cachemax-mount: and of the old one, if the upgrade fails" \
+  asks cachemax-mount.postinst "$reload" abort-upgrade 0.1.1
+check "cachemax-mount: it forgets the unit after a removal" \
+  asks cachemax-mount.postrm "$reload" remove
+export DPKG_ROOT=$work/root
+check "cachemax-mount: nothing is asked for another root" asks cachemax-mount.postinst '' configure
+unset DPKG_ROOT
+rmdir "$work/run"
+check "cachemax-mount: nothing is asked without systemd" asks cachemax-mount.postinst '' configure
 end
