@@ -251,4 +251,21 @@ check "cachemax-mount: nothing is asked for another root" asks cachemax-mount.po
 unset DPKG_ROOT
 rmdir "$work/run"
 check "cachemax-mount: nothing is asked without systemd" asks cachemax-mount.postinst '' configure
+# Those of the package's unit go, wherever that is. Other units have the same name.
+purge() {
+  local at=$work/root/etc/systemd/system from kept=''
+  for from in /lib /usr/lib /usr/local/lib /etc /opt/lib; do
+    mkdir -p "$at/a.wants" "$at/b.wants"
+    ln -s "$from/systemd/system/cachemax-mount@.service" \
+      "$at/a.wants/cachemax-mount@${from//\//-}.service"
+  done
+  ln -s /lib/systemd/system/cachemax-mount@.service "$at/b.wants/cachemax-mount@x.service"
+  DPKG_ROOT=$work/root sh "$debian/cachemax-mount.postrm" purge || return
+  kept=$(cd "$at" && find . -mindepth 1 | sort | tr '\n' ' ')
+  echo "$kept"
+  [ "$kept" = "./a.wants ./a.wants/cachemax-mount@-etc.service \
+./a.wants/cachemax-mount@-opt-lib.service ./a.wants/cachemax-mount@-usr-local-lib.service " ]
+}
+check "cachemax-mount: a purge takes what enables its unit, and nothing else" purge
+
 end
