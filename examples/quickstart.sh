@@ -184,6 +184,11 @@ watch() {
 
 # ---- what is needed ------------------------------------------------------------------------------
 if [ -z "${CACHEMAX_BUILD:-}" ]; then
+  [ -f "$top/meson.build" ] || {
+    say "there is no source to build in $top: run examples/quickstart.sh of the whole source" \
+      "(packages install only the text of it)"
+    exit 3
+  }
   need build-essential meson ninja-build pkg-config libxxhash-dev || exit 3
 fi
 fuse=yes why=

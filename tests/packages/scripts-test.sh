@@ -268,4 +268,17 @@ purge() {
 }
 check "cachemax-mount: a purge takes what enables its unit, and nothing else" purge
 
+# ---- the documentation that is installed ---------------------------------------------------------
+# Nothing is installed for what cannot be built there.
+quickstart() {
+  local status
+  rm -f "$work/apt"
+  nothing
+  python3 "$top/packaging/docs.py" "$work/docs" || return
+  with_stands sh "$work/docs/examples/quickstart.sh" "$work" >"$work/said" 2>&1
+  status=$?
+  cat "$work/said"
+  [ $status = 3 ] && grep -q "no source to build in $work/docs" "$work/said" && [ ! -e "$work/apt" ]
+}
+check "quickstart.sh: without the source it says so" quickstart
 end
