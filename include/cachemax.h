@@ -1142,9 +1142,9 @@ CM_API void cm_miss_init(cm_miss *miss, size_t size);
  * The content of buf after the returned length is not specified: zeros or the old content, never
  * bytes of another block. While the call runs it may be bytes of another block. So buf must not be
  * memory that a program can read which may not see the other files. A hit and a plain miss take no
- * lock and never wait. A read that meets damage, or one of another process's pool that has changed,
- * takes short locks, and may call cm_options.log. CM_EINVAL (buf is NULL, and len not 0)
- * CM_ERANGE. */
+ * lock and wait for nobody; without DAX they may wait for a page of the pool (CM_READ_RESIDENT). A
+ * read that meets damage, or one of another process's pool that has changed, takes short locks, and
+ * may call cm_options.log. CM_EINVAL (buf is NULL, and len not 0) CM_ERANGE. */
 CM_API int64_t cm_read(cm_file *file, uint64_t offset, void *buf, size_t len, cm_miss *miss);
 
 enum {
