@@ -29,7 +29,7 @@
     X(TOOL_DAMAGE, 5, "check found damage and left it, or warm --verify or replay a wrong byte")   \
     X(TOOL_UNKNOWN, 6, "advise: not enough was read through the pool yet")                         \
     X(TOOL_PARTLY, 7,                                                                              \
-      "warm, pin: some was not cached, or not pinned; cached, forget, record: left out")           \
+      "warm, pin: some was not cached, or not pinned; cached, forget, unpin, record: left out")    \
     X(TOOL_NO_MOUNT, 8, "no running cachemax-mount there, or it does not answer")                  \
     X(TOOL_SIGNAL, 128,                                                                            \
       "plus the signal's number: ended by it, such as 130 for Ctrl-C (Windows: 0xC000013A)")
