@@ -95,8 +95,14 @@ static uint64_t size_of(int fd)
 
 static int64_t origin_read(void *fd, uint64_t off, void *buf, size_t len)
 {
-    const ssize_t n = pread(*(const int *)fd, buf, len, (off_t)off);
-    return n < 0 ? ORIGIN_FAILED - errno : n;
+    for (size_t done = 0;;) { /* a server may give less, or a signal interrupt it */
+        const ssize_t n =
+            pread(*(const int *)fd, (char *)buf + done, len - done, (off_t)(off + done));
+        if (n < 0 && errno != EINTR)
+            return ORIGIN_FAILED - errno;
+        if (n == 0 || (n > 0 && (done += (size_t)n) == len))
+            return (int64_t)done; /* less than len: the file ends here */
+    }
 }
 
 /* NULL: there is no cache for the file, which is no reason not to read it. */

@@ -78,8 +78,13 @@ static uint64_t sum_of(const struct page *p)
 static int64_t origin_read(void *ctx, uint64_t off, void *buf, size_t len)
 {
     (void)ctx;
-    ssize_t n = pread(store, buf, len, (off_t)off); /* short only at the end of the file */
-    return n < 0 ? -1000 - errno : n;               /* the library's own errors are above */
+    for (size_t done = 0;;) { /* a server may give less, or a signal interrupt it */
+        const ssize_t n = pread(store, (char *)buf + done, len - done, (off_t)(off + done));
+        if (n < 0 && errno != EINTR)
+            return -1000 - errno; /* the library's own errors are above */
+        if (n == 0 || (n > 0 && (done += (size_t)n) == len))
+            return (int64_t)done; /* less than len: the file ends here */
+    }
 }
 
 /* Reads a page and checks it. */

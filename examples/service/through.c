@@ -17,7 +17,8 @@
 
 static int64_t read_origin(void *fd, uint64_t off, void *buf, size_t len)
 {
-    const ssize_t n = pread(*(int *)fd, buf, len, (off_t)off); /* short only at the end of a file */
+    /* On a local file system it is short only at the end of the file; elsewhere read on. */
+    const ssize_t n = pread(*(int *)fd, buf, len, (off_t)off);
     return n < 0 ? -1001 : n; /* the library's own errors are above */
 }
 

@@ -27,3 +27,32 @@ troubled()
     "$tests/../../examples/$example/$example.c" "$tests/$example-trouble.c" \
     "$build/src/libcachemax.so" -Wl,-rpath,"$build/src" -ldl
 }
+
+# short_reads: makes ./short.so. With it and SHORT=FILE a read of more than a block of FILE gives
+# half of it, and each third read is interrupted.
+short_reads()
+{
+  cat >short.c <<'END'
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+ssize_t pread(int fd, void *p, size_t n, off_t at)
+{
+    static int calls;
+    struct stat it, named;
+    if (fstat(fd, &it) == 0 && stat(getenv("SHORT"), &named) == 0 && it.st_ino == named.st_ino) {
+        if (++calls % 3 == 0) {
+            errno = EINTR;
+            return -1;
+        }
+        if (n > 4096)
+            n = n / 2 & ~(size_t)4095;
+    }
+    return syscall(SYS_pread64, fd, p, n, at);
+}
+ssize_t pread64(int fd, void *p, size_t n, off_t at) { return pread(fd, p, n, at); }
+END
+  "${CC:-cc}" -shared -fPIC -o short.so short.c
+}

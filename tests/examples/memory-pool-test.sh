@@ -32,6 +32,13 @@ wait_for sh -c '! flock -n device true'
 expect used 1 'another process has it' "$program" data device
 kill $holder
 expect no-file-but-a-folder 1 'Is a directory' "$program" .
+if grep -Eq '__(asan|tsan)_init' "$program"; then
+  skip reads-are-short "a sanitizer's build takes no LD_PRELOAD"
+else
+  check short-reads short_reads
+  expect reads-are-short 0 '^9000128 bytes read, 0 of them' \
+    env SHORT=data LD_PRELOAD="$work/short.so" "$program" data
+fi
 if can_be_troubled; then
   check troubled troubled
   expect trouble-in-a-read 0 '^9000128 bytes read' ./troubled data

@@ -89,6 +89,10 @@ else
   expect generation-not-synced 1 'cannot sync the generation' \
     env LD_PRELOAD="$work/fsync.so" "$program" pages none 1
   check generation-not-synced-wrote-no-page cmp -n $((2048 * 4096)) before pages
+  "$cm" create short --size 32M -q
+  check short-reads short_reads
+  expect reads-are-short 0 '^wrote' \
+    env SHORT=pages LD_PRELOAD="$work/short.so" "$program" pages short 0
 fi
 
 # A file that is no store stays as it is, and so does the pool if it has the wrong place.

@@ -92,6 +92,9 @@ END
   bytes unreadable pool
   unset LD_PRELOAD
   check unreadable-is-copied test "$(straight)" -lt 9000123
+  "$cm" create short --size 32M -q
+  check short-reads short_reads
+  SHORT=data LD_PRELOAD=$work/short.so bytes reads-are-short short
 fi
 # What the program says of an error is not what the next call of the library leaves in errno.
 if can_be_troubled; then
