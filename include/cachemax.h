@@ -6,17 +6,18 @@
  * the memory. docs/embedding.md shows how to use them together.
  *
  * WORDS
- *   origin     the slow files that are cached; a front end is the program that reads and writes
- *              them
+ *   origin     the slow files that are cached; a front end is the program that reads and
+ *              writes them
  *   pool       one file on a fast volume; it holds copies of origin blocks in slots
- *   hit, miss  a block that is in the pool, one that is not; a fill stores a block that was missed
+ *   hit, miss  a block that is in the pool, one that is not; a fill stores a block that was
+ *              missed
  *   bracket    begin and end around a change of the origin
- *   validator  bytes that change whenever an origin file changes: proof that it is unchanged; racy:
- *              it may miss a change
- *   attached   an origin file that cm_file_open() has opened; cold: nothing of it is cached; warm:
- *              what the pool has of it from before is served (cm_file_info.kept)
- *   version    of a file's content: a number, the incarnation; another one after each change that
- *              the library learns of from a validator
+ *   validator  bytes that change whenever an origin file changes: proof that it is unchanged;
+ *              racy: it may miss a change
+ *   attached   an origin file that cm_file_open() has opened; cold: nothing of it is cached;
+ *              warm: what the pool has of it from before is served (cm_file_info.kept)
+ *   version    of a file's content: a number, the incarnation; another one after each change
+ *              that the library learns of from a validator
  *   dirty      a file with writes that are not synced: a power cut may take them back
  *   bypassed   a file that is not cached, because its fsync failed
  *   DAX        persistent memory that programs map directly

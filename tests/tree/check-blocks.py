@@ -58,6 +58,7 @@ void print_object(const char *of, size_t bytes, uint64_t size);
 void show(const cm_file_id *of, uint64_t size, uint64_t cached, uint64_t hits, uint64_t when);
 void show_range(uint64_t at, uint64_t bytes);
 void report(const char *text);
+void begin_again(void);
 void job_ended(struct job *of, int64_t result);
 void loop_pread(int of, const cm_piece *piece,
                 void (*f)(struct job *, const cm_piece *, int64_t), struct job *to);
