@@ -469,6 +469,7 @@ native_suites() { # DIR
   waits mount/service-random bash "$here/mount/random-test.sh" "$b" --service
   waits mount-devices bash "$here/mount/devices-test.sh" "$b"
   waits mount-dirs bash "$here/mount/dirs-test.sh" "$b"
+  waits mount-names bash "$here/mount/names-test.sh" "$b"
   waits mount-sessions bash "$here/mount/sessions-test.sh" "$b"
   waits mount-far bash "$here/mount/far-test.sh" "$b"
   waits mount-uring bash "$here/mount/uring-test.sh" "$b"

@@ -14,7 +14,7 @@
  *   then they are warm after a power cut. (The kernel writes dirty pages back as late as that.)
  * - Once a second what has the blocks is asked to look around (backing.h).
  * - What is open is looked at for changes of others (coherence.c).
- * - Descriptors run out before the kernel forgets names by itself. The keeper asks it to.
+ * - Names are given back before descriptors run out (relief.c).
  *
  * There are two lists, each in order of time, because the delay of each is constant. What
  * keeper_detach() adds is due at once, but comes behind what waits: for DELAY_NS at most. If a DIR
@@ -28,8 +28,8 @@
  * thread for FAR_BUDGET_NS.
  */
 #include "mount.h"
+#include "relief.h"
 
-#include <sys/resource.h>
 #include <timed_wait.h> /* examples/wait */
 
 #define DELAY_NS 250000000ull
@@ -56,7 +56,7 @@ static struct keeper {
     pthread_t thread;
     bool far; /* number_far */
     bool stop, ended;
-    uint64_t looked_ns, relieved_ns; /* by the thread itself */
+    uint64_t looked_ns; /* by the thread itself */
 } keepers[2];
 static _Atomic bool ending;
 static _Atomic uint64_t origin_read_ns; /* cm_now() of the last read of the origin */
@@ -129,7 +129,7 @@ bool keeper_has(struct inode *i)
  * although their files are then cold at the next mount. */
 static bool pressed(void)
 {
-    return inode_count() >= keeper_names_max();
+    return inode_count() >= relief_names_max();
 }
 
 /* Lock held. */
@@ -252,50 +252,10 @@ static bool check(struct keeper *k, struct inode *i, bool proof, struct batch *b
     return false;
 }
 
-/* The kernel drops the names of idle files when it is told that they may have changed. It takes the
- * directory's lock for that, so it comes between two lookups, never inside one. Half of the limit
- * is for names, a quarter for attachments, the rest for open files. To look for idle names takes
- * long, so not again at once. */
-static void relieve_descriptors(struct keeper *k)
+void keeper_wake(void)
 {
-    struct idle_name v[256];
-    uint64_t many = keeper_names_max() / 4 * 3;
-    size_t n = sizeof(v) / sizeof(v[0]);
-
-    if (!pressed() || cm_now() - k->relieved_ns < TICK_NS)
-        return;
-    for (unsigned round = 0; n == sizeof(v) / sizeof(v[0]) && round < 4096; round++) {
-        if (inode_count() < many)
-            break;
-        n = inode_idle_names(k->far, v, sizeof(v) / sizeof(v[0]));
-        for (size_t j = 0; j < n; j++) {
-            fuse_lowlevel_notify_inval_entry(mnt.se, v[j].parent, v[j].name, strlen(v[j].name));
-            free(v[j].name);
-        }
-    }
-    k->relieved_ns = cm_now();
-}
-
-uint64_t keeper_names_max(void)
-{
-    static _Atomic uint64_t max;
-    struct rlimit rl;
-
-    if (!atomic_load(&max))
-        atomic_store(&max, getrlimit(RLIMIT_NOFILE, &rl) < 0 ? 512 : rl.rlim_cur / 2);
-    return atomic_load(&max);
-}
-
-void keeper_throttle(uint64_t names)
-{
-    uint64_t max = keeper_names_max();
-
-    if (names < max)
-        return;
     pthread_cond_signal(&keepers[false].wake);
     pthread_cond_signal(&keepers[true].wake);
-    if (names > max + max / 8)
-        usleep(names > max + max / 4 ? 4000 : 500);
 }
 
 /* Waits up to `ns` for a signal. Lock held. */
@@ -358,7 +318,7 @@ static void look_around(struct keeper *k)
     (void)place_still_ours(PLACE_ALL, &until);
     if (!k->far)
         leave_places();
-    relieve_descriptors(k);
+    relief_run(k->far);
     gate_enter();
     coherence_look(k->far);
     if (cm_now() - k->looked_ns >= (k->far ? GONE_NS : LOOK_NS)) {

@@ -584,9 +584,9 @@ static void raise_nofile(void)
     setrlimit(RLIMIT_NOFILE, &rl);
     if (rl.rlim_max < NOFILE_FEW)
         say(CM_LOG_WARNING,
-            "it may open %llu files only (RLIMIT_NOFILE), and each one that programs use takes "
-            "one: they will get EMFILE; raise the hard limit (ulimit -Hn, LimitNOFILE=) to 1024 or "
-            "more",
+            "it may open %llu files only (RLIMIT_NOFILE), and each file and directory that "
+            "programs use takes one: they will get EMFILE; raise the hard limit (ulimit -Hn, "
+            "LimitNOFILE=) to 1024 or more",
             (unsigned long long)rl.rlim_max);
 }
 

@@ -20,7 +20,8 @@
  *               key.c: the key of a sealed one
  *   manager.c   what a service manager is told
  *   checkpoint.c  one background thread: checkpoints of the pool
- *   keeper.c    two background threads: second validators, proofs of cleanness, descriptor relief
+ *   keeper.c    two background threads: second validators, proofs of cleanness
+ *   relief.h    descriptors for names are given back before they run out
  *   coherence.c changes that others make at the origin, beside programs that have files open
  *   watch.c     one background thread: the kernel tells of these changes
  *   zeros.c     zeros that the kernel has behind the end of a file, where others may have written
@@ -284,8 +285,8 @@ struct inode {
     _Atomic unsigned tries;
 
     /* Where it was found last, so that the kernel can be told to drop the name; table lock. */
-    struct inode *parent; /* a number that goes back to the kernel; never followed */
-    char *name;
+    struct inode *parent; /* held while the kernel knows this one */
+    char *name;           /* NULL: also when the kernel was told that */
 };
 
 /* An open file. */
@@ -453,12 +454,13 @@ bool inode_left(const struct inode *i); /* inode_leave() was called for its plac
 uint64_t inode_count(void);
 /* Those on file systems that are far, or the others. */
 bool inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx);
-/* Names of up to n inodes nobody uses, for fuse_lowlevel_notify_inval_entry; caller frees. */
+/* Names of up to n files nobody uses, or of directories that the kernel knows empty, for
+ * fuse_lowlevel_notify_inval_entry; each is given once after a lookup. The caller frees it. */
 struct idle_name {
-    fuse_ino_t parent;
+    fuse_ino_t parent; /* held */
     char *name;
 };
-size_t inode_idle_names(bool far, struct idle_name *v, size_t n);
+size_t inode_idle_names(bool far, bool directories, struct idle_name *v, size_t n);
 
 /* number.c */
 struct dirent;
@@ -660,9 +662,7 @@ void keeper_detach(struct inode *i);   /* it is on a far file system, and not ne
 void keeper_origin_read(void); /* the origin is being read, so this is no time for an fsync */
 bool keeper_has(struct inode *i);
 void keeper_gone(struct inode *i); /* it is `unlinked`: no proof, no validator, and no hold */
-uint64_t keeper_names_max(void);
-/* A lookup made this many names. If there are too many, this waits until some are dropped. */
-void keeper_throttle(uint64_t names);
+void keeper_wake(void);            /* both threads look around */
 
 /* direct.c */
 void direct_start(void);  /* session mounted, no threads yet: forks */

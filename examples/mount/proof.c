@@ -25,6 +25,7 @@
  * Who: keeper.c; cache.c for the syncs of users; ops_open.c, number.c, main.c.
  */
 #include "mount.h"
+#include "relief.h"
 
 #include <limits.h>
 
@@ -85,7 +86,7 @@ static void note_loss(struct inode *i, int err, bool told)
 /* A loss of which no user was told outlives the name of the file. Lock held. */
 static void keep(struct inode *i)
 {
-    if (i->kept || i->unlinked || atomic_load(&kept) >= keeper_names_max() / 8)
+    if (i->kept || i->unlinked || atomic_load(&kept) >= relief_names_max() / 8)
         return;
     i->kept = true;
     atomic_fetch_add(&kept, 1);

@@ -40,6 +40,7 @@ from rows_control import OF_CONTROL  # noqa: E402
 from rows_devices import OF_DEVICES  # noqa: E402
 from rows_dirs import OF_DIRS  # noqa: E402
 from rows_files import OF_FILES  # noqa: E402
+from rows_names import OF_NAMES  # noqa: E402
 from rows_others import OF_OTHERS  # noqa: E402
 from rows_quota import OF_QUOTA  # noqa: E402
 from rows_random import OF_RANDOM  # noqa: E402
@@ -64,8 +65,8 @@ BUILT = [*PROGRAMS.values(), 'examples/service/cachemax-service', 'tests/mount/v
          'tests/mount/no_uring.so', 'tests/mount/forbidden.so',
          'tests/faults/fault_preload.so', 'examples/service/through']
 
-MUTANTS = (OF_ADMIN + OF_CONTROL + OF_DEVICES + OF_DIRS + OF_FILES + OF_OTHERS + OF_QUOTA +
-           OF_RANDOM + OF_RECORD + OF_SPEED + OF_TOOL + OF_TROUBLE + OF_URING)
+MUTANTS = (OF_ADMIN + OF_CONTROL + OF_DEVICES + OF_DIRS + OF_FILES + OF_NAMES + OF_OTHERS +
+           OF_QUOTA + OF_RANDOM + OF_RECORD + OF_SPEED + OF_TOOL + OF_TROUBLE + OF_URING)
 
 
 class Build:
