@@ -11,6 +11,7 @@
  * Who: options.c, main.c, and those that open files of the origin. No state.
  */
 #include "mount.h"
+#include "relief.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -105,10 +106,11 @@ int fstab_sync_names(int dirfd)
 
     if (!mnt.opt.dirsync)
         return 0;
-    fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = relief_open(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     err = fd < 0 || fsync(fd) < 0 ? errno : 0;
     if (fd >= 0)
         close(fd);
+    (void)relief_reserve(); /* its place: what was made may need it */
     return err;
 }
 

@@ -354,7 +354,7 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
         number_show(i, st);
         return i;
     }
-    fd = openat(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    fd = relief_open(parent->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return NULL;
     if (fstatat(fd, "", st, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0) {
@@ -450,7 +450,7 @@ int inode_entry(struct inode *parent, const char *name, struct fuse_entry_param 
 static struct inode *add_open(int fd, struct inode *parent, const char *name,
                               struct fuse_entry_param *e)
 {
-    const int path = open(procpath(fd).s, O_PATH | O_CLOEXEC);
+    const int path = relief_open(AT_FDCWD, procpath(fd).s, O_PATH | O_CLOEXEC);
 
     *e = (struct fuse_entry_param){ .entry_timeout = mnt.opt.entry_timeout };
     if (path < 0)

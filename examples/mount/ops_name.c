@@ -8,6 +8,7 @@
  * nobody has it open. Called by any thread that serves requests (loop.c).
  */
 #include "mount.h"
+#include "relief.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -196,6 +197,11 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
 
     if (refuse_barred(req, to))
         return;
+    err = relief_reserve();
+    if (err) {
+        fuse_reply_err(req, err);
+        return;
+    }
     inode_gets_name(i);
     err = regular ? -change_begin(&c, i, CHANGE_ATTR, 0, 0) : 0;
     if (err) {
@@ -220,6 +226,19 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t to_ino, const cha
 
 /* ---- Making -------------------------------------------------------------------------------- */
 
+/* False: an error was replied, and nothing may be made. */
+static bool may_make(fuse_req_t req, const struct inode *parent)
+{
+    int err;
+
+    if (refuse_barred(req, parent))
+        return false;
+    err = relief_reserve();
+    if (err)
+        fuse_reply_err(req, err);
+    return !err;
+}
+
 static void made(fuse_req_t req, int rc, struct inode *parent, const char *name)
 {
     const int err = rc < 0 ? errno : fstab_sync_names(parent->fd);
@@ -235,7 +254,7 @@ static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     struct creds c;
     int rc;
 
-    if (refuse_barred(req, inode_of(parent)))
+    if (!may_make(req, inode_of(parent)))
         return;
     creds_enter(&c, req);
     rc = mkdirat(inode_of(parent)->fd, name, creds_mode(req, mode));
@@ -248,7 +267,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     struct creds c;
     int rc;
 
-    if (refuse_barred(req, inode_of(parent)))
+    if (!may_make(req, inode_of(parent)))
         return;
     creds_enter(&c, req);
     rc = mknodat(inode_of(parent)->fd, name, creds_mode(req, mode), dev);
@@ -261,7 +280,7 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
     struct creds c;
     int rc;
 
-    if (refuse_barred(req, inode_of(parent)))
+    if (!may_make(req, inode_of(parent)))
         return;
     creds_enter(&c, req);
     rc = symlinkat(target, inode_of(parent)->fd, name);

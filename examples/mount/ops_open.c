@@ -15,6 +15,7 @@
  * on a file system mounted with noexec are kept from running by their mode (number_show).
  */
 #include "mount.h"
+#include "relief.h"
 
 #include <sys/statvfs.h>
 
@@ -342,6 +343,11 @@ static void op_create(fuse_req_t req, fuse_ino_t parent_ino, const char *name, m
 
     if (refuse_barred(req, parent))
         return;
+    err = relief_reserve();
+    if (err) {
+        fuse_reply_err(req, err);
+        return;
+    }
     fd = create_origin(req, parent, name, mode, fi->flags);
     if (fd < 0) {
         /* The kernel would take the existing file for new, and not check whether the caller may

@@ -15,7 +15,11 @@
  *   would not get its path again. So these names stay, as far as this process can see the mounts.
  *   What is above them is kept by them.
  *
- * Owns: when names were given back. Who: relief.h.
+ * A place for a descriptor cannot be reserved, but it can be taken. So each thread that makes names
+ * has a descriptor that it can close. If another thread takes the place in that instant, it waits
+ * for the next one.
+ *
+ * Owns: the spare descriptors, and when names were given back. Who: relief.h.
  */
 #include "relief.h"
 
@@ -28,12 +32,14 @@
 #define TICK_NS 10000000ull   /* to look for idle names takes long, so not again at once */
 #define SAY_NS 60000000000ull /* the log is told no more often */
 #define AT_ONCE 256u
+#define TRIES 1000u
 
 static struct {
     uint64_t ran_ns; /* by the thread itself */
     /* Who makes fewer names than this waits for nothing. Relaxed: it is a guess. */
     _Atomic uint64_t helps_from;
 } relief[2] = { [true] = { .helps_from = UINT64_MAX } };
+static _Thread_local int spare = -1;
 
 uint64_t relief_names_max(void)
 {
@@ -136,4 +142,29 @@ void relief_throttle(uint64_t names)
         return;
     threads_will_wait(); /* others are served meanwhile */
     usleep(names > max + max / 4 ? 4000 : 500);
+}
+
+int relief_reserve(void)
+{
+    if (spare < 0)
+        spare = open("/", O_PATH | O_CLOEXEC);
+    return spare < 0 ? errno : 0;
+}
+
+int relief_open(int dirfd, const char *name, int flags)
+{
+    int fd = openat(dirfd, name, flags);
+
+    if (fd >= 0 || errno != EMFILE || spare < 0)
+        return fd;
+    close(spare);
+    spare = -1;
+    fd = openat(dirfd, name, flags);
+    for (unsigned n = 0; fd < 0 && errno == EMFILE && n < TRIES; n++) {
+        keeper_wake();
+        threads_will_wait();
+        usleep(1000);
+        fd = openat(dirfd, name, flags);
+    }
+    return fd;
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# names-test.sh - more names than the mount may have descriptors: what it gives back, and what stays.
+# names-test.sh - more names than the mount may have descriptors: what it gives back, what stays,
+# and what is made when there are none left.
 #
 # Usage: names-test.sh BUILD_DIR
 # Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason" for every check, the numbers as the
@@ -224,6 +225,60 @@ PY
   return 1
 }
 
+# ---- What is made -------------------------------------------------------------------------------
+
+# With fewer and fewer descriptors: what is refused was not made.
+t_made() { # [OPTION...]
+  rm -rf "${below:?}"/*
+  mkdir -p "$below/there/point" # a name of mount points is looked up each time
+  mount -t tmpfs names "$org/there/point"
+  echo content > "$below/file"
+  start 512 -o loops=2 "$@"
+  python "$org" "$below" "$mount_pid" <<'PY'
+import errno, os, resource, stat, sys
+top, below, mount = sys.argv[1], sys.argv[2], int(sys.argv[3])
+soft, hard = resource.prlimit(mount, resource.RLIMIT_NOFILE)
+makers = {
+    "mkdir": os.mkdir,
+    "mknod": lambda p: os.mknod(p, 0o600 | stat.S_IFREG),
+    "symlink": lambda p: os.symlink("nowhere", p),
+    "link": lambda p: os.link(top + "/file", p),
+    "create": lambda p: os.close(os.open(p, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)),
+}
+def fill(): # with files that are open for writing
+    fds = []
+    while True:
+        try: fds.append(os.open(top + "/file", os.O_WRONLY))
+        except OSError as e:
+            assert e.errno == errno.EMFILE, e
+            return fds
+rooms = [6, 5, 4, 3, 2] + [1, 0, 0] * 5 # several times: a thread may have one to spare
+wrong, made = [], set()
+for kind in makers:
+    for n in range(len(rooms)): os.makedirs("%s/%s/%d" % (top, kind, n))
+for kind, make in makers.items():
+    for n, room in enumerate(rooms):
+        name = "%s/%d/point" % (kind, n)
+        most = max(int(n) for n in os.listdir("/proc/%d/fd" % mount))
+        resource.prlimit(mount, resource.RLIMIT_NOFILE, (most + 1 + room, hard))
+        fds = fill()
+        for fd in fds[:room]: os.close(fds.pop())
+        try:
+            make("%s/%s" % (top, name))
+            made.add(kind)
+        except OSError as e:
+            if e.errno != errno.EMFILE: wrong.append("%s, %d: %s" % (kind, room, e))
+            if os.path.lexists("%s/%s" % (below, name)): wrong.append("%s, %d" % (kind, room))
+        for fd in fds: os.close(fd)
+        resource.prlimit(mount, resource.RLIMIT_NOFILE, (soft, hard))
+        if not os.path.lexists("%s/%s" % (top, name)): make("%s/%s" % (top, name))
+assert not wrong, wrong
+assert made == set(makers), made
+PY
+  do_unmount
+  umount "$org/there/point"
+}
+
 check_at "$work" "more directories than descriptors" t_many
 check_at "$work" "files first" t_files_first
 check_at "$work" "not yet" t_not_yet
@@ -231,4 +286,6 @@ check_at "$work" "directories in use" t_in_use
 check_at "$work" "what is mounted stays" t_mounts
 check_at "$work" "directories that change places" t_exchange
 check_at "$work" "nobody waits in vain" t_no_wait
+check_at "$work" "made with few descriptors" t_made
+check_at "$work" "made with few descriptors, -o dirsync" t_made -o dirsync
 summary

@@ -32,7 +32,7 @@ OF_DEVICES = [
        INODE, 'device != parent->device', 'false'),
     _m('one file system, made', 'mkdir in a directory that --one-file-system covers', 'devices',
        '^--one-file-system$',
-       NAME, '    if (refuse_barred(req, inode_of(parent)))\n        return;\n'
+       NAME, '    if (!may_make(req, inode_of(parent)))\n        return;\n'
              '    creds_enter(&c, req);\n    rc = mkdirat',
        '    creds_enter(&c, req);\n    rc = mkdirat'),
     _m('node of FUSE', 'a FUSE server\'s files are told apart by their numbers', 'devices',

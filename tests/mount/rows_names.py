@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_names.py - the mutants of what is done when names take all descriptors."""
-from rows import DIR, INODE, MOUNTINFO, NAME, RELIEF, _m
+from rows import DIR, FSTAB, INODE, MOUNTINFO, NAME, OPEN, RELIEF, _m
 
 OF_NAMES = [
     _m('names, directories', 'directories are never given back', 'names',
@@ -31,4 +31,19 @@ OF_NAMES = [
        '            (void)name;\n'),
     _m('names, in vain', 'lookups wait although nothing is given back', 'names',
        '^nobody waits in vain$', RELIEF, ' = near < far ? near : far;', ' = 0 * (near + far);'),
+    _m('names, made', 'a directory is made, and then there is no descriptor', 'names',
+       '^made with few descriptors$', NAME,
+       '    err = relief_reserve();\n    if (err)\n        fuse_reply_err(req, err);\n    return',
+       '    err = 0;\n    return'),
+    _m('names, linked', 'a link is made, and then there is no descriptor', 'names',
+       '^made with few descriptors$', NAME,
+       '    err = relief_reserve();\n    if (err) {', '    err = 0;\n    if (err) {'),
+    _m('names, created', 'a file is made, and then there is no descriptor', 'names',
+       '^made with few descriptors$', OPEN, 'err = relief_reserve();', 'err = 0;'),
+    _m('names, spare', 'the descriptor that is kept is never used', 'names',
+       '^made with few descriptors$', RELIEF, 'errno != EMFILE || spare < 0)\n        return fd',
+       'spare < 0 || spare >= 0)\n        return fd'),
+    _m('names, synced', 'the sync of a directory finds no descriptor', 'names',
+       '^made with few descriptors, -o dirsync$', FSTAB, 'fd = relief_open(dirfd,',
+       'fd = openat(dirfd,'),
 ]
