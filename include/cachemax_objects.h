@@ -17,7 +17,7 @@
  *   what you can make again.
  * - After a restart or kill -9 everything is there that was there before, but for buckets that were
  *   being changed. A value above CM_OBJECT_INLINE_MAX bytes stays for at most 64 sessions that
- *   store such values.
+ *   store such values, or an eighth of the pool's max_files, if that is less.
  *
  * MEMORY  Eight bytes of DRAM for each bucket (a block of the pool that small objects share), and
  * some 20 KiB. None for an object; but 1 MiB once objects with a time to live are put after the

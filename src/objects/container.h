@@ -76,6 +76,7 @@ struct cm_objects {
     struct cm_lock data_lock;   /* to change `data` and `data_now`; the last lock of a container */
     uint32_t data_now;          /* atomic; what this session writes; CM_DATA_FILES: none yet */
     uint64_t data_next;         /* atomic; the first block of it that was never used */
+    uint32_t data_most;         /* so many data files may have a record */
     struct cm_data_file data[CM_DATA_FILES];
     char name[CM_OBJECTS_NAME_MAX + 1];
 };

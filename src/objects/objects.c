@@ -164,7 +164,7 @@ static int open_files(cm_objects *o, const cm_objects_options *opts)
     if (e == 0) {
         /* Buckets do not wait in DRAM, and leave later than values. */
         (void)cm_file_advise(o->buckets_file, CM_ADVISE_KEEP);
-        e = cm_values_open(o);
+        e = cm_values_open(o, info.max_files);
         if (e == 0) {
             cm_objects_tell_unrecorded(o);
             return 0;

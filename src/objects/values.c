@@ -17,6 +17,9 @@
 #define FILE_SHIFT 56u
 #define BLOCK_MASK ((UINT64_C(1) << FILE_SHIFT) - 1)
 #define BLOCKS_MAX (UINT64_C(1) << 50) /* of a file, far below the largest offset */
+/* A container's data files have this part of the file table at most. All of them are open while it
+ * is, so no other file can have their places. */
+#define SHARE 8u
 
 static uint64_t blocks_of(uint64_t len)
 {
@@ -47,14 +50,47 @@ static int open_data(cm_objects *o, uint32_t number)
     return e == CM_ESEAL ? e : 0;
 }
 
-int cm_values_open(cm_objects *o)
+/* How many data files have a record. *oldest: the one of them with the lowest incarnation. */
+static uint32_t recorded(const cm_objects *o, uint32_t *oldest)
 {
+    uint32_t n = 0;
+    *oldest = 0;
+    for (uint32_t i = 0; i < CM_DATA_FILES; i++) {
+        const struct cm_data_file *d = &o->data[i];
+        if (!d->file || !cm_inner_recorded(d->file))
+            continue;
+        if (n++ == 0 || d->incarnation < o->data[*oldest].incarnation)
+            *oldest = i;
+    }
+    return n;
+}
+
+/* The pool was larger, or an older library has used it: forgets what is too much, the oldest first.
+ * If that fails, the next open does it. */
+static void forget_surplus(cm_objects *o)
+{
+    uint32_t oldest;
+    while (recorded(o, &oldest) > o->data_most) {
+        cm_file_id id;
+        (void)cm_file_close(o->data[oldest].file);
+        o->data[oldest].file = NULL; /* its values are misses */
+        cm_objects_id(&id, o->name, 'd', oldest);
+        (void)cm_forget(o->cache, &id);
+    }
+}
+
+int cm_values_open(cm_objects *o, uint64_t max_files)
+{
+    const uint64_t share = max_files / SHARE; /* 3 in the smallest pool */
     int e = 0;
     o->data_now = CM_DATA_FILES;
+    o->data_most = share < CM_DATA_FILES ? (uint32_t)share : CM_DATA_FILES;
     for (uint32_t i = 0; i < CM_DATA_FILES && e == 0; i++)
         e = open_data(o, i);
     if (e) /* a file that seems to be new would be used, and what is in it forgotten */
         cm_values_close(o);
+    else
+        forget_surplus(o);
     return e;
 }
 
@@ -67,17 +103,26 @@ void cm_values_close(cm_objects *o)
 
 /* ---- The file that is written ---------------------------------------------------------------- */
 
-/* One that does not exist, or else the one with the lowest incarnation: the oldest. data_lock. */
-static uint32_t choose(const cm_objects *o)
+/* Chooses a data file, and opens it: one that does not exist. Or the oldest, if there are as many
+ * as may be, or a new one gets no record: after the next open nothing would lead to what is in it.
+ * data_lock. */
+static int choose(cm_objects *o, uint32_t *number)
 {
-    uint32_t oldest = 0;
-    for (uint32_t i = 0; i < CM_DATA_FILES; i++) {
-        if (!o->data[i].file)
-            return i;
-        if (o->data[i].incarnation < o->data[oldest].incarnation)
-            oldest = i;
-    }
-    return oldest;
+    uint32_t i = 0;
+    const uint32_t n = recorded(o, number);
+    while (i < CM_DATA_FILES && o->data[i].file)
+        i++;
+    if (n >= o->data_most || i == CM_DATA_FILES)
+        return 0;
+    cm_file *file;
+    const int e = cm_objects_file(o, 'd', i, 0, &file);
+    if (e < 0)
+        return e;
+    if (n > 0 && !cm_inner_recorded(file))
+        return cm_file_close(file);
+    at_store_release(&o->data[i].file, file); /* pairs with the acquire in cm_values_read() */
+    *number = i;
+    return 0;
 }
 
 /* Gives the file a new incarnation. data_lock. */
@@ -103,14 +148,11 @@ static struct cm_data_file *current(cm_objects *o, uint32_t *number, int *e)
     *number = at_load_relaxed(&o->data_now);
     *e = 0;
     if (*number == CM_DATA_FILES) {
-        const uint32_t i = choose(o);
-        struct cm_data_file *d = &o->data[i];
-        cm_file *file = NULL;
-        if (!d->file && (*e = cm_objects_file(o, 'd', i, 0, &file)) == 0)
-            at_store_release(&d->file, file); /* pairs with the acquire in cm_values_read() */
+        uint32_t i;
+        *e = choose(o, &i);
         /* Also if it is new: what a record says that could not be read is nobody's business. */
         if (*e == 0)
-            *e = renew(d);
+            *e = renew(&o->data[i]);
         if (*e == 0) {
             *number = i;
             at_store_release(&o->data_now, i);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_objects_told.c - containers of objects: what the log is told, who gets one of several that
- * open it, and the limits and sizes that the header and docs/objects.md tell.
+ * open it, their share of the table of files, and the limits and sizes that the header and
+ * docs/objects.md tell.
  */
 #include "objects_common.h"
 
@@ -157,6 +158,105 @@ static void test_no_record(void)
     pool_end(&p);
 }
 
+/* What each session stores is warm in the next one, also after many that have stored large values,
+ * and beside several containers. And there is room in the table for files. */
+static void test_aged(void)
+{
+    struct pool p;
+    cm_objects *o[3];
+    char name[] = "a";
+    REQUIRE(pool_new(&p, 2 * MIB) == 0);
+    for (uint64_t s = 1; s <= 24; s++) {
+        for (unsigned i = 0; i < 3; i++) {
+            CASE("session %llu, container %u", (unsigned long long)s, i);
+            name[0] = (char)('a' + i);
+            o[i] = objects_up(p.c, name, 20);
+            CHECK_EQ(get_value(o[i], 1, s - 1, 8192), s > 1 ? RIGHT : MISS);
+            CHECK_EQ(put_value(o[i], 1, s, 8192, 0), 0);
+        }
+        cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+        CHECK_EQ(look(f, 1, 1), s > 1 ? RIGHT : MISS);
+        if (s == 1)
+            CHECK_EQ(put(f, 1, 1), 0);
+        detach(f);
+        for (unsigned i = 0; i < 3; i++) {
+            CHECK_EQ(objects_info(o[i]).unrecorded, 0);
+            objects_down(o[i]);
+        }
+        pool_again(&p);
+    }
+    pool_end(&p);
+}
+
+/* So many records of data files has the container "a". */
+static unsigned data_records(cm_cache *c)
+{
+    cm_file_id id;
+    unsigned n = 0;
+    for (unsigned i = 0; i < CM_DATA_FILES; i++) {
+        cm_objects_id(&id, "a", 'd', i);
+        n += cm_file_lookup(c, &id, NULL, NULL) == 0;
+    }
+    return n;
+}
+
+/* A container has more data files than it may have: the pool was larger. An open forgets the
+ * oldest.
+ */
+static void test_too_many(void)
+{
+    struct pool p;
+    cm_info info = CM_INFO_INIT;
+    cm_file *f;
+    REQUIRE(pool_new(&p, 8 * MIB) == 0);
+    CHECK_EQ(cm_get_info(p.c, &info), 0);
+    const unsigned most = (unsigned)info.max_files / 8;
+    cm_objects *o = objects_up(p.c, "a", 20);
+    CHECK_EQ(put_value(o, 1, 1, 8192, 0), 0);
+    for (unsigned i = 10; i < 50; i++) {
+        CHECK_EQ(cm_objects_file(o, 'd', i, 0, &f), 0);
+        detach(f);
+    }
+    objects_down(o);
+    CHECK_EQ(data_records(p.c), 41);
+    o = objects_up(p.c, "a", 20);
+    CHECK_EQ(data_records(p.c), most);
+    CHECK_EQ(get_value(o, 1, 1, 8192), MISS);
+    CHECK_EQ(put_value(o, 1, 2, 8192, 0), 0);
+    CHECK_EQ(data_records(p.c), most);
+    objects_down(o);
+    pool_again(&p);
+    o = objects_up(p.c, "a", 20);
+    CHECK_EQ(get_value(o, 1, 2, 8192), RIGHT);
+    objects_down(o);
+    pool_end(&p);
+}
+
+/* A table that is full of files in use has no place for a new data file. Then the oldest serves. */
+static void test_oldest_serves(void)
+{
+    struct pool p;
+    static cm_file *f[1000];
+    pool_make_as(&p, 16 * MIB, 100, 0);
+    REQUIRE(pool_up(&p) == 0);
+    cm_objects *o = objects_up(p.c, "a", 20);
+    CHECK_EQ(put_value(o, 1, 1, 8192, 0), 0);
+    objects_down(o);
+    o = objects_up(p.c, "a", 20);
+    for (unsigned i = 0; i < 1000; i++)
+        f[i] = attach(&p, i + 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put_value(o, 2, 1, 8192, 0), 0);
+    CHECK_EQ(get_value(o, 1, 1, 8192), MISS);
+    CHECK_EQ(objects_info(o).unrecorded, 0);
+    objects_down(o);
+    for (unsigned i = 0; i < 1000; i++)
+        detach(f[i]);
+    o = objects_up(p.c, "a", 20);
+    CHECK_EQ(get_value(o, 2, 1, 8192), RIGHT);
+    objects_down(o);
+    pool_end(&p);
+}
+
 /* The table of docs/objects.md: a pool for N objects of up to so many bytes, key and value, has N
  * times `pool` bytes, and EXTRA. */
 #define EXTRA UINT64_C(131072)
@@ -263,6 +363,7 @@ static void test_few_buckets(void)
 }
 
 const struct harness_test objects_told_tests[] = {
-    TEST(rival),     TEST(empty_key), TEST(longest),         TEST(ttl_unit),    TEST(options),
-    TEST(no_record), TEST(pool_size), TEST(pool_size_large), TEST(few_buckets), TEST_END
+    TEST(rival),           TEST(empty_key),   TEST(longest),  TEST(ttl_unit),      TEST(options),
+    TEST(no_record),       TEST(aged),        TEST(too_many), TEST(oldest_serves), TEST(pool_size),
+    TEST(pool_size_large), TEST(few_buckets), TEST_END
 };
