@@ -89,9 +89,9 @@
  *       the disk gets what is written without the service; or from after it, and only the system's
  *       cache has that. A power cut would leave in the pool what is not in the file.
  *   B11 An open may empty a file (FILE_SUPERSEDE, FILE_OVERWRITE). Only its end tells which one,
- * and whether it has. Meanwhile the new end may be seen, and somebody may write behind it. So until
- * the open has ended, and the file is noted, there is what may be a write of each file of its
- * volume (B9): what was in the file before is neither read nor filled.
+ *       and whether it has. Meanwhile the new end may be seen, and somebody may write behind it. So
+ *       until the open has ended, and the file is noted, there is what may be a write of each file
+ *       of its volume (B9): what was in the file before is neither read nor filled.
  *
  * WHY NOTHING STALE IS READ. (1) A read is answered by the service only if its file has no outside
  * write and is not in the written-set. So each write before it was in a bracket of the same life,
