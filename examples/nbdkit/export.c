@@ -3,8 +3,12 @@
  * export.c - owns the exports: which content a connection reads, under which id and validator the
  * pool knows it, and how long it stays attached.
  *
- * A content stays attached until the server ends, also while no client is connected: its own writes
- * have changed its times, and at a new attach they would look like those of somebody else.
+ * A content stays attached while no client is connected: its own writes have changed its times, and
+ * at a new attach they would look like those of somebody else. It needs a descriptor for that. So
+ * of the files without a client only the last ones stay, IDLE_MAX of them: an older one ends as
+ * soon as its times prove that it is unchanged, and is as warm for its next client. One that was
+ * deleted, or replaced, ends at the next begin or end of a connection: its room on the disk is free
+ * then.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* asprintf, O_CLOEXEC */
@@ -28,6 +32,9 @@
 enum { LAST_TRIES = 105 }; /* of 20 ms: until the times of a file that was written count */
 #define AHEAD_NS 100000000 /* clocks may differ by so much */
 #define SEVERAL UINT64_MAX
+/* Files without a client that stay open; and those whose times are too fresh to prove something. A
+ * process may have 1024 descriptors, as a rule, and a connection needs some, too. */
+enum { IDLE_MAX = 64, FRESH_MAX = 128 };
 
 struct export
 {
@@ -36,6 +43,7 @@ struct export
     cm_file *file;
     uint32_t flags; /* that all who have attached it gave */
     int fd;         /* own descriptor of the file that can be written, without cachemax-id; or -1 */
+    bool counts_links; /* its volume tells how many names the file has */
     struct connection *connections;
     /* Who reads through the pool has it for reading; so reads that run can be waited for without
      * `lock`, and a connection may leave meanwhile. */
@@ -47,9 +55,12 @@ struct export
     unsigned open;   /* writes that go on now */
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below */
-static struct export *exports;
-static uint64_t connections; /* a count */
+/* While a connection comes or goes, and an export ends. That may wait for the file, so writes and
+ * flushes do not need it. Before `lock`. */
+static pthread_mutex_t attaching = PTHREAD_MUTEX_INITIALIZER;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all below, and inside them */
+static struct export *exports; /* the newest first. Changes need both: with one it may be read */
+static uint64_t connections;   /* a count */
 
 /* ---- Id and validator ---------------------------------------------------------------------- */
 
@@ -196,6 +207,96 @@ static uint32_t flags_of(const struct connection *c)
     return (settings.id ? CM_EXCLUSIVE : CM_SOLE_WRITER) | far;
 }
 
+/* ---- The end of an export ------------------------------------------------------------------- */
+
+/* Will the times of a file that are too fresh now prove something soon? Times of the future will
+ * not. Whole seconds are those of a volume that keeps no more, and count after two seconds: who
+ * wrote nothing does not wait for that. */
+static bool worth_waiting(const struct export *e)
+{
+    struct stat st;
+    struct timespec t;
+    if (fstat(e->fd, &st) < 0 || clock_gettime(CLOCK_REALTIME, &t) < 0)
+        return false;
+    t.tv_sec += (t.tv_nsec += AHEAD_NS) / 1000000000;
+    t.tv_nsec %= 1000000000;
+    const struct timespec last[] = { st.st_mtim, st.st_ctim };
+    for (int i = 0; i < 2; i++)
+        if (last[i].tv_sec > t.tv_sec ||
+            (last[i].tv_sec == t.tv_sec && last[i].tv_nsec > t.tv_nsec))
+            return false;
+    return e->writes > 0 || last[0].tv_nsec != 0 || last[1].tv_nsec != 0;
+}
+
+/* Times that are as fresh as the last write prove nothing in the next session: waits until they are
+ * old enough. Without that the file is cold then. *tries: how often it may wait, for all files.
+ * Returns whether the times prove something. */
+static bool last_validator(const struct export *e, int *tries)
+{
+    cm_file_info info = CM_FILE_INFO_INIT;
+    for (;;) {
+        cm_file_id id;
+        cm_validator v = CM_VALIDATOR_INIT;
+        if (cm_file_get_info(e->file, &info) < 0 || (!info.racy && !info.want_validator))
+            return true;
+        if (identify_file(e->fd, false, &id, &v) < 0)
+            return false;
+        if (!(v.racy & CM_RACY_TIMES) && cm_file_revalidate(e->file, &v) == 0)
+            return true;
+        if (*tries == 0 || !worth_waiting(e))
+            return false;
+        --*tries;
+        nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
+    }
+}
+
+/* Nobody can open it any more. */
+static bool is_deleted(const struct export *e)
+{
+    struct stat st;
+    if (fstat(e->fd, &st) < 0)
+        return errno == ESTALE; /* another computer deleted it on the server */
+    return e->counts_links && st.st_nlink == 0;
+}
+
+/* `place`: among those without a connection. */
+static bool may_end(const struct export *e, unsigned place)
+{
+    int tries = 0;
+    if (is_deleted(e))
+        return true;
+    /* With writes that are not proved flushed it is known only here which flush proves them. */
+    if (place <= IDLE_MAX || e->writer != 0)
+        return false;
+    return last_validator(e, &tries) || place > FRESH_MAX;
+}
+
+static void end_export(struct export *e)
+{
+    if (e->fd >= 0)
+        close(e->fd);
+    cm_file_close(e->file);
+    pthread_rwlock_destroy(&e->reading);
+    free(e);
+}
+
+/* With `attaching`, without the lock: no connection can come meanwhile, and others go on. */
+static void end_idle(void)
+{
+    unsigned idle = 0;
+    for (struct export **at = &exports; *at;) {
+        struct export *e = *at;
+        if (e->fd < 0 || e->connections || !may_end(e, ++idle)) {
+            at = &e->next;
+            continue;
+        }
+        pthread_mutex_lock(&lock);
+        *at = e->next;
+        pthread_mutex_unlock(&lock);
+        end_export(e);
+    }
+}
+
 /* ---- Attach -------------------------------------------------------------------------------- */
 
 /* With the lock. */
@@ -241,8 +342,11 @@ static int hold(struct export *e, const struct connection *c, uint32_t flags)
             return r;
         e->flags = flags;
     }
-    if (e->fd < 0 && !settings.id && !c->readonly)
+    if (e->fd < 0 && !settings.id && !c->readonly) {
+        struct stat st;
         e->fd = fcntl(c->fd, F_DUPFD_CLOEXEC, 3);
+        e->counts_links = fstat(c->fd, &st) == 0 && st.st_nlink > 0; /* it had a name just now */
+    }
     return 0;
 }
 
@@ -306,9 +410,12 @@ static int attach_locked(struct connection *c, const cm_file_id *id, const cm_va
 static int attach(struct connection *c, const cm_file_id *id, const cm_validator *v)
 {
     bool wait = false;
+    pthread_mutex_lock(&attaching);
     pthread_mutex_lock(&lock);
     const int r = attach_locked(c, id, v, &wait);
     pthread_mutex_unlock(&lock);
+    end_idle();
+    pthread_mutex_unlock(&attaching);
     if (wait)
         wait_for_reads(c->export);
     return r;
@@ -336,16 +443,25 @@ void export_attach(struct connection *c)
     c->readonly = true;
 }
 
+/* With `attaching` and the lock. */
+static void leave(struct connection *c)
+{
+    struct connection **o = &c->export->connections;
+    while (*o != c)
+        o = &(*o)->next;
+    *o = c->next;
+    cm_file_close(c->file);
+}
+
 void export_detach(struct connection *c)
 {
     if (c->export) {
+        pthread_mutex_lock(&attaching);
         pthread_mutex_lock(&lock);
-        struct connection **o = &c->export->connections;
-        while (*o != c)
-            o = &(*o)->next;
-        *o = c->next;
-        cm_file_close(c->file);
+        leave(c);
         pthread_mutex_unlock(&lock);
+        end_idle();
+        pthread_mutex_unlock(&attaching);
     }
     if (c->fd >= 0)
         close(c->fd);
@@ -440,58 +556,14 @@ bool export_validator(const struct connection *c, cm_validator *v)
     return !settings.id && !c->readonly && identify_file(c->fd, false, &id, v) == 0;
 }
 
-/* Will the times of a file that are too fresh now prove something soon? Times of the future will
- * not. Whole seconds are those of a volume that keeps no more, and count after two seconds: who
- * wrote nothing does not wait for that. */
-static bool worth_waiting(const struct export *e)
-{
-    struct stat st;
-    struct timespec t;
-    if (fstat(e->fd, &st) < 0 || clock_gettime(CLOCK_REALTIME, &t) < 0)
-        return false;
-    t.tv_sec += (t.tv_nsec += AHEAD_NS) / 1000000000;
-    t.tv_nsec %= 1000000000;
-    const struct timespec last[] = { st.st_mtim, st.st_ctim };
-    for (int i = 0; i < 2; i++)
-        if (last[i].tv_sec > t.tv_sec ||
-            (last[i].tv_sec == t.tv_sec && last[i].tv_nsec > t.tv_nsec))
-            return false;
-    return e->writes > 0 || last[0].tv_nsec != 0 || last[1].tv_nsec != 0;
-}
-
-/* Times that are as fresh as the last write prove nothing in the next session: waits until they are
- * old enough. Without that the file is cold then. *tries: how often it may wait, for all files. */
-static void last_validator(const struct export *e, int *tries)
-{
-    cm_file_info info = CM_FILE_INFO_INIT;
-    for (;;) {
-        cm_file_id id;
-        cm_validator v = CM_VALIDATOR_INIT;
-        if (cm_file_get_info(e->file, &info) < 0 || (!info.racy && !info.want_validator))
-            return;
-        if (identify_file(e->fd, false, &id, &v) < 0)
-            return;
-        if (!(v.racy & CM_RACY_TIMES) && cm_file_revalidate(e->file, &v) == 0)
-            return;
-        if (*tries == 0 || !worth_waiting(e))
-            return;
-        --*tries;
-        nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
-    }
-}
-
 void exports_end(void)
 {
     int tries = LAST_TRIES; /* what gets old gets old for all files at the same time */
     while (exports) {
         struct export *e = exports;
         exports = e->next;
-        if (e->fd >= 0) {
-            last_validator(e, &tries);
-            close(e->fd);
-        }
-        cm_file_close(e->file);
-        pthread_rwlock_destroy(&e->reading);
-        free(e);
+        if (e->fd >= 0)
+            (void)last_validator(e, &tries);
+        end_export(e);
     }
 }

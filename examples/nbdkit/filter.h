@@ -37,7 +37,7 @@ void pool_close(void);
 
 /* ---- export.c: which content a connection reads, and what proves it ------------------------- */
 
-struct export; /* one content; lives until the pool is closed */
+struct export; /* one content; lives while a connection has it, and mostly longer */
 
 struct connection {
     bool readonly; /* it cannot write */

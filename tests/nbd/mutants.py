@@ -79,8 +79,10 @@ MUTANTS = [
      'without_multi_conn'),
     ('the-first-goes-on', 'export.c', 'o->cached = false;', '', 'without_multi_conn'),
     ('all-wait-for-a-read', 'export.c',
-     '    pthread_mutex_unlock(&lock);\n    if (wait)\n        wait_for_reads(c->export);\n',
-     '    if (wait)\n        wait_for_reads(c->export);\n    pthread_mutex_unlock(&lock);\n',
+     '    pthread_mutex_unlock(&lock);\n    end_idle();\n    pthread_mutex_unlock(&attaching);\n'
+     '    if (wait)\n        wait_for_reads(c->export);\n',
+     '    if (wait)\n        wait_for_reads(c->export);\n    pthread_mutex_unlock(&lock);\n'
+     '    end_idle();\n    pthread_mutex_unlock(&attaching);\n',
      'new_beside_slow_read'),
     ('the-new-one-does-not-wait', 'export.c', '    if (wait)\n        wait_for_reads(c->export);',
      '    (void)wait_for_reads;', 'new_beside_slow_read'),
@@ -104,6 +106,13 @@ MUTANTS = [
      'reader_before_writer'),
     ('no-descriptor-later', 'export.c', 'if (e->fd < 0 && !settings.id && !c->readonly)',
      'if (false)', 'reader_before_writer'),
+    ('all-stay-open', 'export.c', 'return last_validator(e, &tries) || place > FRESH_MAX;',
+     'return false;', 'many_files'),
+    ('fresh-ones-end-cold', 'export.c', 'return last_validator(e, &tries) || place > FRESH_MAX;',
+     'return last_validator(e, &tries) || true;', 'many_files'),
+    ('old-ones-end-cold', 'export.c', 'return last_validator(e, &tries) || place > FRESH_MAX;',
+     'return (void)tries, true;', 'many_files'),
+    ('deleted-ones-stay', 'export.c', 'if (is_deleted(e))', 'if (false)', 'replaced'),
     ('in-use', 'pool.c', 'else if (info.owned)', 'else if (false)', 'pool_in_use'),
     ('synced-at-once', 'filter.c', 'cm_write_end(c->file, w, NULL);',
      'cm_write_end(c->file, w, NULL);\n    cm_sync s;\n'

@@ -24,6 +24,7 @@ from begins import (  # noqa: E402,F401
     check_another_size, check_file_names, check_flush_impossible, check_name_in_log,
     check_never_written, check_new_beside_slow_read, check_not_a_name_here, check_pool_in_folder,
     check_reader_before_writer, check_times_that_never_count)
+from idle import check_many_files, check_replaced  # noqa: E402,F401
 from pools import check_pool_in_use, check_pool_out_of_reach, check_sealed  # noqa: E402,F401
 from serve import (  # noqa: E402
     BLOCK, BUILD, ENV, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls,
