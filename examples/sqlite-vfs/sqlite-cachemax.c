@@ -89,6 +89,7 @@ static cm_cache *cache;
 static char *pool_path;
 static struct seal_openssl *seal; /* of `cache`, or NULL */
 static unsigned pool_users;
+static bool pool_named; /* once, here or before a fork: so no pool is trouble, and no mistake */
 static struct entry entries[FILES_MAX]; /* fd < 0: free */
 static unsigned entries_used;
 static sqlite3_vfs *parent;
@@ -732,7 +733,8 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
     if (!key_file)
         key_file = getenv("CACHEMAX_KEY_FILE");
     pthread_mutex_lock(&mutex);
-    bool named = pool_users > 0 || (pool && *pool);
+    pool_named |= pool && *pool;
+    bool named = pool_named;
     pthread_mutex_unlock(&mutex);
     if (!named || (pool && !*pool)) {
         sqlite3_log(
@@ -748,8 +750,13 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int fla
     c->base.pMethods = &methods;
     pthread_mutex_lock(&mutex);
     c->process = processes;
-    bool taken = (pool || pool_users > 0) && pool_take(pool, key_file);
+    bool none = !pool && pool_users == 0;
+    bool taken = !none && pool_take(pool, key_file);
     pthread_mutex_unlock(&mutex);
+    if (none)
+        sqlite3_log(SQLITE_WARNING,
+                    "cachemax: not cached: no pool is open now, and none is named for it: %s",
+                    name);
     const char *why = NULL;
     c->entry = taken ? entry_of(name, c->real, &why) : NULL;
     if (c->entry)

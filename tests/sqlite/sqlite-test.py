@@ -500,17 +500,29 @@ class Tests(Entries):
     def test_pool_missing(self):
         db = cached('x.db', 'none')
         self.fill(db)
+        db.execute("attach 'other.db' as o")
+        db.execute('create table o.t as select a from t')
+        db.execute("vacuum into 'copy.db'")
         self.same('x.db', db)
         db.close()
+        for name in 'other.db', 'copy.db':
+            assert plain(name, 'select count(*) from t;') == '3000\n', name
+        r = subprocess.run(['sqlite3', '-cmd', '.log stderr', '-cmd', '.load ' + os.path.join(
+            self.build, EXTENSION), '-cmd', '.open file:x.db?vfs=cachemax&pool=none', '-cmd',
+            "attach 'new.db' as n;", ':memory:', 'select 1+1;'], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False, timeout=60)
+        assert r.stdout.count('not cached: no pool is open now') == 1 and '\n2\n' in r.stdout and \
+            'no pool is named' not in r.stdout, r.stdout
 
     def test_wrong_parameters(self):
-        for uri in ('file:x.db?vfs=cachemax', 'file:x.db?vfs=cachemax&pool='):
-            try:
-                sqlite3.connect(uri, uri=True).execute('select 1')
-            except sqlite3.OperationalError as e:
-                assert 'unable to open' in str(e), e
-            else:
-                raise AssertionError('opened: ' + uri)
+        uri = 'file:x.db?vfs=cachemax'
+        try:
+            sqlite3.connect(uri + '&pool=', uri=True).execute('select 1')
+        except sqlite3.OperationalError as e:
+            assert 'unable to open' in str(e), e
+        else:
+            raise AssertionError('opened: ' + uri)
+        self.logged(uri, 'no pool is named', 'unable to open')  # nor ever was
 
     def test_environment(self):
         os.environ['CACHEMAX_POOL'] = os.path.abspath('pool')
@@ -729,10 +741,15 @@ class Tests(Entries):
         if pid == 0:
             code = 1
             try:
+                unnamed = sqlite3.connect('file:x.db?vfs=cachemax', uri=True)
+                unnamed.execute('select b from t').fetchone()  # the pool was named by the parent
+                unnamed.close()
                 mine = cached('x.db')
                 mine.execute("update t set b = 'child'")
                 code = 0 if mine.execute('select b from t').fetchone() == ('child',) else 2
                 mine.close()
+            except sqlite3.Error:
+                code = 4
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, 'the child cannot write'
