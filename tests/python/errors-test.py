@@ -5,9 +5,11 @@ Prints "ok NAME", "FAIL NAME: why" or "skip NAME: reason", and "N passed, N fail
 import errno
 import os
 import pickle
+import signal
+import threading
 
 import cachemax
-from checks import DIR, check, end, new_file, new_pool, pools, raises
+from checks import BLOCK, DIR, Skip, check, end, new_file, new_pool, pools, raises
 
 
 @check
@@ -27,6 +29,50 @@ def kinds_of_the_system():
     with new_pool() as cache:
         assert raises(cachemax.Error, lambda: cachemax.open(pools[-1])).errno == errno.EBUSY
         assert raises(cachemax.Error, lambda: cache.file(DIR), "CM_ENOTFILE").errno is None
+
+
+@check
+def a_pipe_with_a_name():
+    """It is refused at once, and is not waited for."""
+    if not hasattr(os, "mkfifo"):
+        raise Skip("there are no pipes with names")
+    name = DIR + "/pipe"
+    os.mkfifo(name)
+
+    def late():
+        os.close(os.open(name, os.O_RDWR | os.O_NONBLOCK))  # ends the wait
+        waited.append(name)
+    waited = []
+    timer = threading.Timer(20, late)
+    timer.start()
+    with new_pool() as cache:
+        e = raises(cachemax.Error, lambda: cache.file(name), "CM_ENOTFILE")
+        assert str(e).startswith("%r: not a regular file" % name), e
+    timer.cancel()
+    timer.join()
+    assert not waited, "it waited for a writer"
+
+
+@check
+def a_file_with_a_lease():
+    """Its owner is told, and the open waits until it has given the lease back."""
+    import fcntl
+    path, content = new_file(BLOCK)
+    told = []
+    with open(path, "r+b") as owner:
+        def give_back(*_):
+            told.append(path)
+            fcntl.fcntl(owner, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        before = signal.signal(signal.SIGIO, give_back)
+        try:
+            try:
+                fcntl.fcntl(owner, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            except OSError as e:
+                raise Skip(e)
+            with new_pool() as cache, cache.file(path) as file:
+                assert file.read() == content and told
+        finally:
+            signal.signal(signal.SIGIO, before)
 
 
 @check

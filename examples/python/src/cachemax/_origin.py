@@ -45,6 +45,15 @@ def _validator(proof, size, taken_at, racy=False):
     return v
 
 
+def _open(path):
+    """A pipe with a name is no file, as identify() says then: no wait for its writer."""
+    flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+    try:
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    except BlockingIOError:  # a file with a lease of another program, which gives it back soon
+        return os.open(path, flags)
+
+
 class _Path:
     """A file of the system as origin. identify() of an origin returns its id, a validator, and a
     function (offset, memory) that reads the origin as of then."""
@@ -55,7 +64,7 @@ class _Path:
         self.where, self.sole_writer = os.fsdecode(path), sole_writer
         self.volume = ffi.NULL if volume_id is None else ffi.new(
             "char[]", _name(volume_id.encode(), "volume_id"))
-        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self.fd = _open(path)
 
     def identify(self):
         options, file_id = ffi.new("cm_identify_options *"), ffi.new("cm_file_id *")
