@@ -369,52 +369,37 @@ struct inode *inode_child(struct inode *parent, const char *name, struct stat *s
     return i;
 }
 
-/* The kernel knows it there now. Its directory is held meanwhile: one with no more than a single
- * reference has nothing that the kernel knows. Returns the former one, or NULL, to be put. *name
- * becomes the former name, to be freed. Table lock held. */
-static struct inode *put_below(struct inode *i, struct inode *parent, char **name)
-{
-    struct inode *const was = i->parent;
-    char *const old = i->name;
-
-    i->name = *name;
-    *name = old;
-    parent->refs++;
-    i->parent = parent;
-    return was;
-}
-
 /* Turns a hold into one lookup of the kernel. */
 static void count_lookup(struct inode *i, struct inode *parent, const char *name)
 {
-    char *copy = name ? strdup(name) : NULL;
-    struct inode *was;
+    char *copy = name ? strdup(name) : NULL, *old;
 
     pthread_mutex_lock(&table.lock);
     if (i->nlookup++ > 0)
         i->refs--;
     assert(i->refs > 0);
-    was = put_below(i, parent, &copy);
+    i->parent = parent;
+    old = i->name;
+    i->name = copy;
     pthread_mutex_unlock(&table.lock);
-    free(copy);
-    if (was)
-        inode_put(was);
+    free(old);
 }
 
 void inode_moved(struct inode *parent, const char *name)
 {
     struct stat st;
     struct inode *i = inode_child(parent, name, &st);
-    struct inode *was = NULL;
     char *copy = i ? strdup(name) : NULL;
 
     pthread_mutex_lock(&table.lock);
-    if (copy && i->nlookup > 0)
-        was = put_below(i, parent, &copy);
+    if (copy && i->nlookup > 0) {
+        char *old = i->name;
+        i->parent = parent;
+        i->name = copy;
+        copy = old;
+    }
     pthread_mutex_unlock(&table.lock);
     free(copy);
-    if (was)
-        inode_put(was);
     if (i)
         inode_put(i);
 }
@@ -501,7 +486,6 @@ void inode_hold(struct inode *i)
 
 static void drop(struct inode *i, uint64_t lookups, bool *last_lookup)
 {
-    struct inode *parent = NULL;
     bool dead = false;
 
     pthread_mutex_lock(&table.lock);
@@ -509,10 +493,6 @@ static void drop(struct inode *i, uint64_t lookups, bool *last_lookup)
         assert(i->nlookup >= lookups);
         i->nlookup -= lookups;
         *last_lookup = i->nlookup == 0;
-        if (*last_lookup) {
-            parent = i->parent;
-            i->parent = NULL;
-        }
     } else {
         assert(i->refs > 0);
         dead = --i->refs == 0;
@@ -520,8 +500,6 @@ static void drop(struct inode *i, uint64_t lookups, bool *last_lookup)
             unhash(i);
     }
     pthread_mutex_unlock(&table.lock);
-    if (parent)
-        inode_put(parent);
     if (!dead)
         return;
     assert(!i->cf && !i->users && i != &table.root);
@@ -719,18 +697,7 @@ bool inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx)
     return v != NULL;
 }
 
-/* A file has one reference in addition to that for the lookups: idle and attached. More: in use. A
- * directory has none: the kernel knows nothing in it. To drop its name takes the lock of the one
- * above it, for which a thread of other file systems must not wait. Table lock held. */
-static bool is_idle(const struct inode *i, bool far, bool directories)
-{
-    if (!i->nlookup || !i->name || !i->parent || S_ISDIR(i->type) != directories ||
-        number_far(i->device) != far)
-        return false;
-    return directories ? i->refs == 1 && number_far(i->parent->device) == far : i->refs <= 2;
-}
-
-size_t inode_idle_names(bool far, bool directories, struct idle_name *v, size_t n)
+size_t inode_idle_names(bool far, struct idle_name *v, size_t n)
 {
     size_t found = 0;
 
@@ -738,12 +705,13 @@ size_t inode_idle_names(bool far, bool directories, struct idle_name *v, size_t 
     for (size_t k = 0; (!far || table.far) && k <= table.mask && found < n; k++) {
         struct inode *i = table.bucket[table.clock++ & table.mask];
         for (; i && found < n; i = i->hash_next) {
-            if (!is_idle(i, far, directories))
+            /* One reference in addition to the lookups: idle and attached. More: in use. */
+            if (!i->nlookup || i->refs > 2 || !i->name || S_ISDIR(i->type) ||
+                number_far(i->device) != far)
                 continue;
             v[found].parent = i->parent == &table.root ? FUSE_ROOT_ID : (uintptr_t)i->parent;
-            i->parent->refs++; /* or its number might become that of another file */
-            v[found++].name = i->name;
-            i->name = NULL; /* the kernel may hold it, and asking again does not help */
+            v[found].name = strdup(i->name);
+            found += v[found].name != NULL;
         }
     }
     pthread_mutex_unlock(&table.lock);

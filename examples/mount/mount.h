@@ -285,8 +285,8 @@ struct inode {
     _Atomic unsigned tries;
 
     /* Where it was found last, so that the kernel can be told to drop the name; table lock. */
-    struct inode *parent; /* held while the kernel knows this one */
-    char *name;           /* NULL: also when the kernel was told that */
+    struct inode *parent; /* a number that goes back to the kernel; never followed */
+    char *name;
 };
 
 /* An open file. */
@@ -454,13 +454,12 @@ bool inode_left(const struct inode *i); /* inode_leave() was called for its plac
 uint64_t inode_count(void);
 /* Those on file systems that are far, or the others. */
 bool inode_each(bool far, void (*fn)(struct inode *i, void *ctx), void *ctx);
-/* Names of up to n files nobody uses, or of directories that the kernel knows empty, for
- * fuse_lowlevel_notify_inval_entry; each is given once after a lookup. The caller frees it. */
+/* Names of up to n files nobody uses, for fuse_lowlevel_notify_inval_entry; caller frees. */
 struct idle_name {
-    fuse_ino_t parent; /* held */
+    fuse_ino_t parent;
     char *name;
 };
-size_t inode_idle_names(bool far, bool directories, struct idle_name *v, size_t n);
+size_t inode_idle_names(bool far, struct idle_name *v, size_t n);
 
 /* number.c */
 struct dirent;

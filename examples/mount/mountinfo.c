@@ -2,7 +2,7 @@
  *
  * mountinfo.c - mountinfo.h: reads the list of mounts line by line.
  *
- * Owns nothing between two lists. Who: place.c, relief.c.
+ * Owns nothing between two lists. Who: place.c.
  */
 #include "mountinfo.h"
 
@@ -39,7 +39,6 @@ static bool parse(char *text, struct mount_line *l)
         if (!(field[k] = strtok_r(k ? NULL : text, " ", &save)))
             return false;
     l->id = strtoull(field[0], NULL, 10);
-    l->parent = strtoull(field[1], NULL, 10);
     l->device = field[2];
     l->root = field[3];
     l->point = field[4];
@@ -74,77 +73,6 @@ bool mountinfo_end(struct mountinfo *m)
         fclose(m->f);
     errno = m->error;
     return m->error == 0;
-}
-
-static bool add_name(struct mount_names *names, const char *path)
-{
-    char **const more = realloc(names->v, (names->n + 1) * sizeof(*more));
-
-    if (!more)
-        return false;
-    names->v = more;
-    more[names->n] = strdup(strrchr(path, '/') + 1);
-    if (!more[names->n])
-        return false;
-    names->n++;
-    return true;
-}
-
-struct ids {
-    unsigned long long *v;
-    size_t n;
-};
-
-static bool add_id(struct ids *ids, unsigned long long id)
-{
-    unsigned long long *const more = realloc(ids->v, (ids->n + 1) * sizeof(*more));
-
-    if (!more)
-        return false;
-    ids->v = more;
-    more[ids->n++] = id;
-    return true;
-}
-
-static bool has_id(const struct ids *ids, unsigned long long id)
-{
-    for (size_t k = 0; k < ids->n; k++)
-        if (ids->v[k] == id)
-            return true;
-    return false;
-}
-
-bool mountinfo_on(const char *device, bool several, struct mount_names *names)
-{
-    struct ids ids = { .n = 0 };
-    struct mountinfo mounts;
-    struct mount_line l;
-    bool whole = *device != '\0';
-
-    *names = (struct mount_names){ .n = 0 };
-    for (int pass = 0; pass < 2 && whole; pass++) { /* a mount may stand before what it lies on */
-        mountinfo_begin(&mounts);
-        while (whole && mountinfo_next(&mounts, &l)) {
-            if (pass == 1)
-                whole = !has_id(&ids, l.parent) || add_name(names, l.point);
-            else if (!strcmp(l.device, device))
-                whole = add_id(&ids, l.id) &&
-                        ((several && !strchr(l.root + 1, '/')) || add_name(names, l.root));
-        }
-        whole = mountinfo_end(&mounts) && whole;
-    }
-    free(ids.v);
-    if (!whole)
-        mountinfo_names_end(names);
-    return whole;
-}
-
-void mountinfo_names_end(struct mount_names *names)
-{
-    while (names->n > 0)
-        free(names->v[--names->n]);
-    free(names->v);
-    names->v = NULL;
 }
 
 char *mountinfo_place(const char *device)

@@ -5,7 +5,7 @@
  * A list that could be read only in part is no list: what is looked for may be in the other part.
  * So whoever has read up to the end asks mountinfo_end() whether that was all.
  *
- * Who: place.c, relief.c.
+ * Who: place.c.
  */
 #ifndef CACHEMAX_MOUNT_MOUNTINFO_H
 #define CACHEMAX_MOUNT_MOUNTINFO_H
@@ -22,7 +22,7 @@ struct mountinfo {
 
 /* One mount. Its texts are valid until the next call. */
 struct mount_line {
-    unsigned long long id, parent;
+    unsigned long long id;
     char *device, *root, *point; /* "MAJOR:MINOR", and two paths */
     bool ours;                   /* a mount of cachemax-mount */
 };
@@ -32,16 +32,6 @@ void mountinfo_begin(struct mountinfo *m);
 bool mountinfo_next(struct mountinfo *m, struct mount_line *l);
 /* Closes the list, which need not be read to its end. False: a part could not be read; errno. */
 bool mountinfo_end(struct mountinfo *m);
-
-/* Names in the file system of this device that have to do with mounts: what is mounted on them, or
- * a bind mount shows them. `several`: but not those right below its root. Last parts of paths;
- * mountinfo_names_end() frees them. False: they could not be read whole, and there are none. */
-struct mount_names {
-    char **v;
-    size_t n;
-};
-bool mountinfo_on(const char *device, bool several, struct mount_names *names);
-void mountinfo_names_end(struct mount_names *names);
 
 /* Where a mount of this device is; the caller frees it. NULL: there is none, or they cannot be
  * read.

@@ -37,13 +37,6 @@ static void keep_list(struct inode *i, struct fuse_file_info *fi)
     fi->keep_cache = !others_write() && atomic_exchange(&i->listed, reads) == reads;
 }
 
-static void close_dir(struct inode *i, struct dir *dir)
-{
-    closedir(dir->d);
-    free(dir);
-    inode_put(i);
-}
-
 static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct dir *dir = calloc(1, sizeof(*dir));
@@ -61,9 +54,10 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     }
     fi->fh = (uintptr_t)dir;
     keep_list(inode_of(ino), fi);
-    inode_hold(inode_of(ino)); /* it is in use (relief.c) */
-    if (fuse_reply_open(req, fi) == -ENOENT)
-        close_dir(inode_of(ino), dir);
+    if (fuse_reply_open(req, fi) == -ENOENT) {
+        closedir(dir->d);
+        free(dir);
+    }
 }
 
 /* The next entry. NULL: the end (errno 0) or an error. */
@@ -122,7 +116,11 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    close_dir(inode_of(ino), dir_of(fi));
+    struct dir *dir = dir_of(fi);
+
+    (void)ino;
+    closedir(dir->d);
+    free(dir);
     fuse_reply_err(req, 0);
 }
 

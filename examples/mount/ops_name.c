@@ -173,10 +173,8 @@ static void op_rename(fuse_req_t req, fuse_ino_t parent_ino, const char *name, f
         while (rc < 0 && creds_more(&who, errno));
         err = rc < 0 ? errno : 0;
         creds_leave(&who);
-        if (!err)
+        if (!err && !(flags & RENAME_EXCHANGE)) /* which leaves both names known */
             inode_moved(to, to_name);
-        if (!err && (flags & RENAME_EXCHANGE))
-            inode_moved(parent, name);
         if (!err)
             err = fstab_sync_names(to->fd);
         if (!err && to != parent)

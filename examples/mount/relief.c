@@ -6,14 +6,10 @@
  * the directory's lock for that, so it comes between two lookups, never inside one. Half of the
  * limit is for names, a quarter for attachments, the rest for open files.
  *
- * - Files come first.
- * - Directories follow when names take three quarters of the limit, and files do not help. A
- * program may be in such a directory, and the kernel does not tell. It then finds its way, but
- * getcwd() fails until somebody looks the path up again. Only directories in which the kernel knows
- * nothing are given back. Those above them are such ones a moment later.
- * - The kernel also takes away what is mounted on such a name, and a program in a bind mount of it
- *   would not get its path again. So these names stay, as far as this process can see the mounts.
- *   What is above them is kept by them.
+ * Only files are given back. A program may have its working directory in a directory that nobody
+ * else uses, and the kernel does not tell. If it dropped that name, getcwd() would fail, and what
+ * is mounted below would be gone. So directories stay until the kernel forgets them by itself, and
+ * a tree with more directories than descriptors needs a higher limit: the log says so.
  *
  * A place for a descriptor cannot be reserved, but it can be taken. So each thread that makes names
  * has a descriptor that it can close. If another thread takes the place in that instant, it waits
@@ -24,7 +20,6 @@
 #include "relief.h"
 
 #include "mount.h"
-#include "mountinfo.h"
 #include "threads.h"
 
 #include <sys/resource.h>
@@ -32,13 +27,14 @@
 #define TICK_NS 10000000ull   /* to look for idle names takes long, so not again at once */
 #define SAY_NS 60000000000ull /* the log is told no more often */
 #define AT_ONCE 256u
+#define ROUNDS 4096u
 #define TRIES 1000u
 
 static struct {
     uint64_t ran_ns; /* by the thread itself */
-    /* Who makes fewer names than this waits for nothing. Relaxed: it is a guess. */
-    _Atomic uint64_t helps_from;
-} relief[2] = { [true] = { .helps_from = UINT64_MAX } };
+    /* The last time gave something back. Else nobody waits for the next. Relaxed: it is a guess. */
+    _Atomic bool helps;
+} relief[2] = { [false] = { .helps = true } };
 static _Thread_local int spare = -1;
 
 uint64_t relief_names_max(void)
@@ -51,43 +47,27 @@ uint64_t relief_names_max(void)
     return atomic_load(&max);
 }
 
-/* From so many names on, directories are given back, too. */
-static uint64_t last_resort(void)
+/* With so many names somebody is told. */
+static uint64_t few_left(void)
 {
     return relief_names_max() + relief_names_max() / 2;
 }
 
-static bool stays(const struct mount_names *mounts, const char *name)
+/* Returns how many names the kernel has dropped. What it holds it forgets later. */
+static uint64_t give_back(bool far, uint64_t many)
 {
-    for (size_t k = 0; k < mounts->n; k++)
-        if (!strcmp(mounts->v[k], name))
-            return true;
-    return false;
-}
-
-/* Returns how many names the kernel has dropped. What it holds it forgets later. Without the list
- * of mounts there are none. */
-static uint64_t give_back(bool far, bool directories, uint64_t want)
-{
-    struct mount_names mounts;
     struct idle_name v[AT_ONCE];
     uint64_t given = 0;
-    size_t most, n;
+    size_t n = AT_ONCE;
 
-    do {
-        if (!mountinfo_on(place_device(), mnt.opt.places > 1, &mounts))
-            break;
-        most = want - given < AT_ONCE ? want - given : AT_ONCE;
-        n = inode_idle_names(far, directories, v, most);
+    for (unsigned round = 0; n == AT_ONCE && round < ROUNDS && inode_count() >= many; round++) {
+        n = inode_idle_names(far, v, AT_ONCE);
         for (size_t j = 0; j < n; j++) {
-            if (!stays(&mounts, v[j].name))
-                given += fuse_lowlevel_notify_inval_entry(mnt.se, v[j].parent, v[j].name,
-                                                          strlen(v[j].name)) == 0;
-            inode_put(inode_of(v[j].parent));
+            given += fuse_lowlevel_notify_inval_entry(mnt.se, v[j].parent, v[j].name,
+                                                      strlen(v[j].name)) == 0;
             free(v[j].name);
         }
-        mountinfo_names_end(&mounts);
-    } while (n == most && given < want);
+    }
     return given;
 }
 
@@ -102,43 +82,34 @@ static void say_few(uint64_t names)
         return;
     say(CM_LOG_WARNING,
         "the kernel knows %llu names, and each takes one of the %llu files that this process may "
-        "open (RLIMIT_NOFILE): idle directories are given back, too, and programs may get EMFILE; "
-        "raise the hard limit (ulimit -Hn, LimitNOFILE=)",
+        "open (RLIMIT_NOFILE); directories stay known, so programs may get EMFILE: raise the hard "
+        "limit (ulimit -Hn, LimitNOFILE=)",
         (unsigned long long)names, (unsigned long long)relief_names_max() * 2);
 }
 
 void relief_run(bool far)
 {
-    const uint64_t many = relief_names_max() / 4 * 3, last = last_resort();
-    uint64_t names = inode_count(), given;
+    uint64_t given;
 
-    if (names < relief_names_max() || cm_now() - relief[far].ran_ns < TICK_NS)
+    if (inode_count() < relief_names_max() || cm_now() - relief[far].ran_ns < TICK_NS)
         return;
-    given = give_back(far, false, names - many);
-    names = inode_count();
-    if (names >= last + given) {
-        say_few(names);
-        given += give_back(far, true, names - given - many);
-    }
-    atomic_store_explicit(&relief[far].helps_from,
-                          given          ? 0
-                          : names < last ? last
-                                         : UINT64_MAX,
-                          memory_order_relaxed);
+    given = give_back(far, relief_names_max() / 4 * 3);
+    if (inode_count() >= few_left() + given)
+        say_few(inode_count());
+    atomic_store_explicit(&relief[far].helps, given > 0, memory_order_relaxed);
     relief[far].ran_ns = cm_now();
 }
 
 void relief_throttle(uint64_t names)
 {
-    const uint64_t max = relief_names_max(), last = last_resort();
-    const uint64_t near = atomic_load_explicit(&relief[false].helps_from, memory_order_relaxed);
-    const uint64_t far = atomic_load_explicit(&relief[true].helps_from, memory_order_relaxed);
-    const uint64_t from = near < far ? near : far;
+    const uint64_t max = relief_names_max();
 
-    if (names < max || (names < from && names < last))
+    if (names < max)
         return;
     keeper_wake();
-    if (names < from || names <= max + max / 8)
+    if (names <= max + max / 8 ||
+        (!atomic_load_explicit(&relief[false].helps, memory_order_relaxed) &&
+         !atomic_load_explicit(&relief[true].helps, memory_order_relaxed)))
         return;
     threads_will_wait(); /* others are served meanwhile */
     usleep(names > max + max / 4 ? 4000 : 500);
