@@ -21,18 +21,7 @@ mkdir -p "$1"
 out=$(CDPATH='' cd -- "$1" && pwd)
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/examples/need.sh"
-work=''
-cleanup() {
-  trap - EXIT
-  trap '' HUP INT TERM
-  need_end
-  # A second try, in case a compiler that was just ending wrote something.
-  [ -z "$work" ] || rm -rf "$work" 2>/dev/null || { sleep 0.5 && rm -rf "$work"; }
-}
-trap cleanup EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
+. "$top/packaging/cleanup.sh"
 need build-essential debhelper dh-python meson pkg-config libfuse3-dev liblmdb-dev liblzma-dev \
   libmicrohttpd-dev libseccomp-dev libsqlite3-dev libssl-dev libxxhash-dev nbdkit \
   nbdkit-plugin-dev python3-cffi python3-dev python3-setuptools >&2

@@ -26,18 +26,7 @@ out=$(CDPATH='' cd -- "$1" && pwd)
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$top" # for the names of the pages
 . "$top/examples/need.sh"
-work=''
-cleanup() {
-  trap - EXIT
-  trap '' HUP INT TERM
-  need_end
-  # A second try, in case a compiler that was just ending wrote something.
-  [ -z "$work" ] || rm -rf "$work" 2>/dev/null || { sleep 0.5 && rm -rf "$work"; }
-}
-trap cleanup EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
+. "$top/packaging/cleanup.sh"
 need gcc-mingw-w64-x86-64 libxxhash-dev meson msitools ninja-build pkg-config wixl zip >&2
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-windows.XXXXXX")
 # Only the header of xxHash: /usr/include has those of this system, too.
