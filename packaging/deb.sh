@@ -21,7 +21,7 @@ mkdir -p "$1"
 out=$(CDPATH='' cd -- "$1" && pwd)
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/examples/need.sh"
-. "$top/packaging/cleanup.sh"
+. "$top/examples/cleanup.sh"
 need build-essential debhelper dh-python meson pkg-config libfuse3-dev liblmdb-dev liblzma-dev \
   libmicrohttpd-dev libseccomp-dev libsqlite3-dev libssl-dev libxxhash-dev nbdkit \
   nbdkit-plugin-dev python3-cffi python3-dev python3-setuptools >&2

@@ -26,7 +26,7 @@ out=$(CDPATH='' cd -- "$1" && pwd)
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$top" # for the names of the pages
 . "$top/examples/need.sh"
-. "$top/packaging/cleanup.sh"
+. "$top/examples/cleanup.sh"
 need gcc-mingw-w64-x86-64 libxxhash-dev meson msitools ninja-build pkg-config wixl zip >&2
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-windows.XXXXXX")
 # Only the header of xxHash: /usr/include has those of this system, too.

@@ -68,7 +68,7 @@ END
 source=$work/source
 mkdir -p "$source/examples"
 cp -r "$top/packaging" "$source"
-cp "$top/examples/need.sh" "$source/examples"
+cp "$top/examples/need.sh" "$top/examples/cleanup.sh" "$source/examples"
 with_stands() { TMPDIR=$work/tmp PATH=$work/bin:$PATH "$@"; }
 deb() { # git takes the source for that of another user
   GIT_TEST_ASSUME_DIFFERENT_OWNER=1 with_stands sh "$source/packaging/deb.sh" "$work/debs"
