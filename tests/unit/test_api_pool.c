@@ -392,6 +392,34 @@ static void test_readonly(void)
     pool_end(&p);
 }
 
+/* A damaged record is no file, and its blocks are no file's. The files that are attached are not
+ * asked for it: there are none. */
+static void test_readonly_damaged_record(void)
+{
+    struct pool p;
+    cm_file_iter *list = NULL;
+    cm_file_info info = { .struct_size = sizeof(info) };
+    cm_check_report r = { .struct_size = sizeof(r) };
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_file *f = attach(&p, 1, 100 * BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, 20, 5), 20);
+    const uint64_t place = cm_object_of(f)->place;
+    CHECK_EQ(put(attach(&p, 2, 100 * BLK, 1, 0), 0, 5), 0);
+    const uint64_t at = p.c->media.geo.record_offset + place * sizeof(struct cm_record);
+    pool_down(&p);
+    ((struct cm_record *)(void *)(p.base + at))->proof[0] ^= 1;
+    p.o.flags = CM_OPEN_READONLY;
+    REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(cm_check(p.c, 0, NULL, NULL, &r), 0);
+    CHECK_EQ(r.records, 1);
+    CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &list), 0);
+    CHECK_EQ(cm_files_next(list, NULL, &info), 0);
+    CHECK_EQ(info.id.lo, id_of(2).lo);
+    CHECK_EQ(cm_files_next(list, NULL, &info), CM_EABSENT);
+    cm_files_end(list);
+    pool_end(&p);
+}
+
 /* ---- Many pools at once ---------------------------------------------------------------------- */
 
 #define MANY 200u
@@ -462,6 +490,7 @@ const struct harness_test api_pool_tests[] = {
     TEST(deleted_while_open),
     TEST(reopen_file),
     TEST(readonly),
+    TEST(readonly_damaged_record),
     TEST(many_pools),
     TEST(too_many_groups),
     TEST_END,
