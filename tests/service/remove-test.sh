@@ -232,7 +232,7 @@ else
 fi
 
 if command -v systemd-analyze >/dev/null; then
-  sed "s,^\(Exec[A-Za-z]*=\)[^ ]*/cachemax-service,\1$service," \
+  sed "s,^\(Exec[A-Za-z]*=\)\"[^\"]*/cachemax-service\",\1\"$service\"," \
     "$build/examples/service/cachemax-service.service" >cachemax-service.service
   systemd-analyze verify --man=no ./cachemax-service.service >out 2>&1 && [ ! -s out ] &&
     ok unit || fail unit "$(head -c 300 out)"
