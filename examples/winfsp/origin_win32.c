@@ -574,17 +574,36 @@ int origin_set_times(const char *path, const api_timespec tv[2])
     return e;
 }
 
+/* Bytes of a sector of the origin's volume. 0: the system does not say. */
+static DWORD sector(void)
+{
+    const size_t room = wcslen(folder) + 2;
+    wchar_t *const root = calloc(room, sizeof(*root));
+    DWORD clusters, bytes = 0, left, all;
+
+    if (!root || !GetVolumePathNameW(folder, root, (DWORD)room) ||
+        !GetDiskFreeSpaceW(root, &clusters, &bytes, &left, &all))
+        bytes = 0;
+    free(root);
+    return bytes;
+}
+
+/* WinFsp takes f_frsize for the sector of its volume: programs that read and write without the
+ * system's cache (logs of databases, virtual disks) do so in units of that. A smaller one than the
+ * volume's would fail no call, but it is what some programs take for a write that is whole or not
+ * there. WinFsp has one number for free space, that of f_bfree: as on NTFS, it is what the quota of
+ * this account leaves. */
 int origin_space(api_statvfs *s)
 {
-    ULARGE_INTEGER mine, all, left;
+    ULARGE_INTEGER mine, all;
+    const DWORD unit = sector();
 
-    if (!GetDiskFreeSpaceExW(folder, &mine, &all, &left))
+    if (unit == 0 || !GetDiskFreeSpaceExW(folder, &mine, &all, NULL))
         return names_error();
     memset(s, 0, sizeof(*s));
-    s->f_bsize = s->f_frsize = 4096;
-    s->f_blocks = all.QuadPart / 4096;
-    s->f_bfree = left.QuadPart / 4096;
-    s->f_bavail = mine.QuadPart / 4096;
+    s->f_bsize = s->f_frsize = unit;
+    s->f_blocks = all.QuadPart / unit;
+    s->f_bfree = s->f_bavail = mine.QuadPart / unit;
     s->f_namemax = 255;
     return 0;
 }

@@ -4,7 +4,8 @@
  *
  * Windows lets a call of a handle begin when the one before has ended, unless the handle was opened
  * for overlapped calls: then a call may end after it has returned. Wine ends each before it
- * returns, so both is done here.
+ * returns, so both is done here. And what the mount says of the space of a volume as Windows knows
+ * them.
  */
 #include "winfsp_case.h"
 
@@ -264,8 +265,73 @@ static void test_ways_to_open(void)
     CALL(end_test());
 }
 
+/* The volume: bytes of a sector, and of all; 0: the real one. `mine`: what a quota leaves of
+ * `left`.
+ */
+static struct {
+    DWORD sector;
+    uint64_t all, left, mine;
+} disk;
+
+static BOOL WINAPI say_sectors(LPCWSTR root, DWORD *of_cluster, DWORD *bytes, DWORD *left,
+                               DWORD *all)
+{
+    const size_t n = wcslen(root);
+
+    CHECK(n >= 3 && !wcscmp(root + n - 2, L":\\")); /* Windows takes no other path */
+    *of_cluster = 8;
+    *bytes = disk.sector;
+    *left = *all = 1;
+    return TRUE;
+}
+BOOL(WINAPI *const __imp_GetDiskFreeSpaceW)
+(LPCWSTR, DWORD *, DWORD *, DWORD *, DWORD *) = say_sectors;
+
+static BOOL WINAPI say_space(LPCWSTR dir, ULARGE_INTEGER *mine, ULARGE_INTEGER *all,
+                             ULARGE_INTEGER *left)
+{
+    static BOOL(WINAPI * real)(LPCWSTR, ULARGE_INTEGER *, ULARGE_INTEGER *, ULARGE_INTEGER *);
+
+    if (!real)
+        find_real("kernel32", "GetDiskFreeSpaceExW", &real, sizeof(real));
+    if (disk.sector == 0)
+        return real(dir, mine, all, left);
+    mine->QuadPart = disk.mine;
+    all->QuadPart = disk.all;
+    if (left)
+        left->QuadPart = disk.left;
+    return TRUE;
+}
+BOOL(WINAPI *const __imp_GetDiskFreeSpaceExW)
+(LPCWSTR, ULARGE_INTEGER *, ULARGE_INTEGER *, ULARGE_INTEGER *) = say_space;
+
+/* WinFsp takes f_frsize for the size of a sector, and multiplies by it. */
+static void test_space(void)
+{
+    static const DWORD sectors[] = { 512, 4096 };
+    api_statvfs s;
+
+    CALL(begin_test());
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("sector %lu", sectors[i]);
+        disk.sector = sectors[i];
+        disk.all = UINT64_C(3) << 44;
+        disk.left = UINT64_C(5) << 40;
+        disk.mine = (UINT64_C(1) << 40) - sectors[i];
+        CHECK_EQ(ops.statfs("/", &s), 0);
+        CHECK_EQ(s.f_frsize, sectors[i]);
+        CHECK_EQ(s.f_bsize, sectors[i]);
+        CHECK_EQ(s.f_blocks * s.f_frsize, disk.all);
+        CHECK_EQ(s.f_bfree * s.f_frsize, disk.mine);
+        CHECK_EQ(s.f_bavail * s.f_frsize, disk.mine);
+    }
+    disk.sector = 0;
+    CHECK(ops.statfs("/", &s) < 0);
+    CALL(end_test());
+}
+
 static const struct harness_test tests[] = { TEST(beside_one_another), TEST(late_errors),
-                                             TEST(ways_to_open) };
+                                             TEST(ways_to_open), TEST(space) };
 
 int main(int argc, char **argv)
 {
