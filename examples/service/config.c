@@ -203,7 +203,7 @@ static const char *read_line(FILE *f, char line[LINE], bool *is_there)
     }
     line[n] = 0;
     *is_there = c != EOF || n > 0;
-    return ferror(f) ? strerror(errno) : NULL;
+    return ferror(f) ? strerror(errno) : os_line_fault(line);
 }
 
 /* *number: the line where it is wrong; 0: none of them. *key: that of the line, or

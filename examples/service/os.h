@@ -66,6 +66,9 @@ unsigned os_processors(void);
  */
 uint64_t os_process_space(void);
 
+/* What is wrong with a line of a file that names others. NULL: nothing. Linux: their names are any
+ * bytes. Windows: a line that is not UTF-8 names none, or another one. */
+const char *os_line_fault(const char *line);
 /* Opens a file for reading; `path` is UTF-8. NULL: errno says why. */
 FILE *os_read_file(const char *path);
 

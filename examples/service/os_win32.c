@@ -302,6 +302,14 @@ FILE *os_read_file(const char *path)
     return f;
 }
 
+/* Editors of Windows save as "ANSI", too, and a console has a third page. */
+const char *os_line_fault(const char *line)
+{
+    return MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, line, -1, NULL, 0) > 0
+               ? NULL
+               : "the line is not UTF-8; save the file as UTF-8";
+}
+
 const char *os_path_fault(const char *path)
 {
     const char letter = path[0] ? path[0] | 0x20 : 0;

@@ -94,6 +94,10 @@ for wrong in '\\.\pipe\' '\\.\pipe\a\b' '\\.\pipe\a:b'; do
   config "$pool" "$wrong"
   expect "socket = $wrong" 2 'service.conf:2: socket: the pipe.s name may have' service.conf
 done
+config "$pool" "$pipe"
+printf 'folder = D:\\gr\374n\r\n' >>service.conf # as Windows-1252 has it
+expect "a file that is not UTF-8" 2 \
+  'service.conf:3: the line is not UTF-8; save the file as UTF-8' check-config service.conf
 config '\\server\share\pool' "$pipe"
 expect "a pool on a server" 0 'in order' check-config service.conf
 
