@@ -55,8 +55,13 @@ cd "$work" # both want short names
 zip -qrX "$out/$name.zip" "$name"
 wixl --arch x64 -D VERSION="$version" -D FROM="$name" -o "$out/$name.msi" \
   "$top/packaging/windows/cachemax.wxs"
-# "=-*": of the system, set now, taken back at the removal. "[~]": the path as it was.
 tab=$(printf '\t')
+# wixl has no word for an upgrade to the same version: without this another build of it would be a
+# second product. 1: the parts that are installed stay chosen; 512: up to and with this version.
+msiinfo export "$out/$name.msi" Upgrade |
+  sed "s/${tab}1${tab}${tab}WIX_UPGRADE/${tab}513${tab}${tab}WIX_UPGRADE/" >"$work/Upgrade.idt"
+msibuild "$out/$name.msi" -i "$work/Upgrade.idt"
+# "=-*": of the system, set now, taken back at the removal. "[~]": the path as it was.
 cat >"$work/Environment.idt" <<EOF
 Environment${tab}Name${tab}Value${tab}Component_
 s72${tab}l255${tab}L255${tab}s72

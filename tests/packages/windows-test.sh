@@ -119,6 +119,28 @@ check "the service's program, too" "$wine" "${program%.exe}-service.exe" --versi
 check "a command finds it by its path" has_path
 check "a pool is made and opened" sh -c "'$wine' '$program' create pool --size 16M &&
   '$wine' '$program' info pool && rm pool"
+# Another build of the same version is another product for the system: its code is another one.
+products() { # how many
+  "$wine" reg query 'HKLM\Software\Microsoft\Windows\CurrentVersion\Uninstall' /s |
+    grep -c 'DisplayName.*cachemax'
+}
+one_product() { [ "$(products)" = 1 ]; }
+again=again.msi
+cp "$msi" $again
+code=$(python3 -c 'import uuid; print(str(uuid.uuid4()).upper())')
+msibuild $again -q "UPDATE \`Property\` SET \`Value\` = '{$code}' \
+WHERE \`Property\` = 'ProductCode'"
+msibuild $again -s cachemax libcachemax 'x64;1033' "{$code}"
+check "it is one product" one_product
+check "another build of this version is installed" "$wine" msiexec /i $again /qn
+check "in the place of the first one" one_product
+msi=$again
+check "its command runs" "$wine" "$program" --version
+check "a command finds it by its path still" has_path
+all_64_bit() { # msidbComponentAttributes64bit: 256
+  [ "$(msiinfo export "$msi" Component | tail -n +4 | awk -F '\t' '{ print $4 }' | sort -u)" = 256 ]
+}
+check "its parts are of a system of 64 bits" all_64_bit
 check "it is removed" "$wine" msiexec /x "$msi" /qn
 check "no program is left" sh -c "! '$wine' '$program' --version"
 no_path() { ! has_path; }
