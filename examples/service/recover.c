@@ -23,7 +23,7 @@ void recover_folders(const struct config *c, void (*log)(enum log_weight w, cons
     swap_say = hear;
     for (unsigned i = 0; i < c->folders.count; i++) {
         said[0] = '\0';
-        const enum swap_result r = swap_recover(c->folders.folder[i]);
+        const enum swap_result r = swap_recover_if_left(c->folders.folder[i]);
         if (said[0] && r != SWAP_IN_USE)
             log(r == SWAP_OK ? LOG_NOTE : LOG_WARN, said);
     }

@@ -60,18 +60,27 @@ static int fault(enum swap_step step)
     return swap_fault ? -swap_fault(step) : 0;
 }
 
-static enum swap_result set_names(struct swap *s, const char *folder)
+static int find_names(struct swap *s, const char *folder)
 {
     const int e = swap_os_resolve(folder, s->folder, sizeof(s->folder));
 
     s->lock = -1;
     if (e < 0)
-        return say(SWAP_FAILED, "%s: %s", folder,
-                   e == -EINVAL ? "name a folder, by its own name; a whole volume cannot be taken"
-                                : strerror(-e));
+        return e;
     snprintf(s->aside, sizeof(s->aside), "%s.cachemax-origin", s->folder);
     snprintf(s->journal, sizeof(s->journal), "%s.cachemax-journal", s->folder);
-    return SWAP_OK;
+    return 0;
+}
+
+static enum swap_result set_names(struct swap *s, const char *folder)
+{
+    const int e = find_names(s, folder);
+
+    return e == 0
+               ? SWAP_OK
+               : say(SWAP_FAILED, "%s: %s", folder,
+                     e == -EINVAL ? "name a folder, by its own name; a whole volume cannot be taken"
+                                  : strerror(-e));
 }
 
 /* The folder that the journal names. False: it was not written to its end, so nothing was renamed.
@@ -204,6 +213,24 @@ enum swap_result swap_recover(const char *folder)
     const enum swap_result r = set_names(&s, folder);
 
     return r == SWAP_OK ? recover(&s) : r;
+}
+
+/* Something that a mount has left. What may not be looked at is there; what cannot be reached, as
+ * on a volume that is not ready, is not. */
+static bool is_left(const char *path)
+{
+    char id[SWAP_ID];
+    const int e = swap_os_id(path, id);
+
+    return e == 0 || e == -ENOTDIR || e == -EACCES;
+}
+
+enum swap_result swap_recover_if_left(const char *folder)
+{
+    struct swap s;
+
+    return find_names(&s, folder) == 0 && (is_left(s.journal) || is_left(s.aside)) ? recover(&s)
+                                                                                   : SWAP_OK;
 }
 
 /* By the names that both really have: links, and other letters on Windows, hide it otherwise. What

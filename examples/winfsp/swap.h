@@ -40,6 +40,10 @@ enum swap_result swap_end(struct swap *s);
 /* Gives the folder its name back after a crash. Nothing to do: SWAP_OK. From any state, as often as
  * one likes. */
 enum swap_result swap_recover(const char *folder);
+/* The same for a folder of which nobody knows whether it ever was a mount's. If neither a journal
+ * nor a folder aside is found, it says nothing, and is SWAP_OK: also for what can be no mount's (a
+ * whole volume, a long name), and for a folder or a volume that is not there. */
+enum swap_result swap_recover_if_left(const char *folder);
 
 /* Does this file lie in the folder? */
 bool swap_is_below(const char *folder, const char *file);

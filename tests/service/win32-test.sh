@@ -146,8 +146,10 @@ check "nothing else is beside it" test "$(echo service.conf*)" = 'service.conf s
 
 # ---- one service at a pipe ---------------------------------------------------------------------
 config "$pool" "$pipe"
+printf 'folder = %s\r\n' 'C:\' 'Q:\data' >>service.conf # a whole volume, and none
 begin
 check "serves" grep -q ' serves ' log
+check "nothing was to be recovered" sh -c '! grep -Eq "own name|no such folder" log'
 expect "the same pool" 1 'is open in process' service.conf
 config "$win\\other" "${pipe^^}"
 sed -i 's/PIPE/pipe/' service.conf

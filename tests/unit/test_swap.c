@@ -445,6 +445,48 @@ static void test_names(void)
     CALL(end_test());
 }
 
+/* For the folders of a service, of which most never were a mount's. */
+static void test_recover_if_left(void)
+{
+    static char path[4 * 600];
+
+    CALL(begin_test());
+    CHECK_EQ(swap_recover_if_left(folder), SWAP_OK);
+    CHECK_EQ(swap_recover_if_left("/"), SWAP_OK);
+    (void)snprintf(path, sizeof(path), "%s/..", folder);
+    CHECK_EQ(swap_recover_if_left(path), SWAP_OK);
+    (void)snprintf(path, sizeof(path), "%s/nothing", base);
+    CHECK_EQ(swap_recover_if_left(path), SWAP_OK);
+    (void)snprintf(path, sizeof(path), "%s/nothing/folder", base);
+    CHECK_EQ(swap_recover_if_left(path), SWAP_OK);
+    for (size_t n = strlen(path); n < sizeof(path) - 1; n++) /* names of 200 characters */
+        path[n] = n % 200 ? 'x' : '/';
+    CHECK_EQ(swap_recover_if_left(path), SWAP_OK);
+    memset(path + strlen(base) + 1, 'x', sizeof(path) - strlen(base) - 2);
+    CHECK_EQ(swap_recover_if_left(path), SWAP_OK);
+#ifdef _WIN32
+    CHECK_EQ(swap_recover_if_left("Z:\\"), SWAP_OK);
+    CHECK_EQ(swap_recover_if_left("Q:\\"), SWAP_OK);
+    CHECK_EQ(swap_recover_if_left("Q:\\folder"), SWAP_OK);
+    CHECK_EQ(swap_recover_if_left("\\\\?\\Z:\\"), SWAP_OK);
+    CHECK_EQ(swap_recover_if_left("\\\\localhost\\nothing"), SWAP_OK);
+#endif
+    CHECK_EQ(said[0], 0);
+    CALL(leave_aside());
+    *said = '\0';
+    CHECK_EQ(swap_recover_if_left(folder), SWAP_OK);
+    CHECK(strstr(said, "has its name again") != NULL);
+    CALL(make_folder(aside));
+    CHECK_EQ(swap_recover_if_left(folder), SWAP_FAILED);
+    CHECK(strstr(said, "without a journal") != NULL);
+    CHECK(os_remove_dir(aside));
+    *said = '\0';
+    CALL(make_journal("")); /* nothing was renamed yet */
+    CHECK_EQ(swap_recover_if_left(folder), SWAP_OK);
+    CHECK(strstr(said, "has its name again") && !is_file(journal));
+    CALL(end_test());
+}
+
 /* What lies in the folder, whatever it is called. */
 static void test_is_below(void)
 {
@@ -544,8 +586,8 @@ static const struct harness_test tests[] = {
     TEST(each_step_fails),    TEST(a_new_folder),
     TEST(a_file_at_the_name), TEST(another_folder_aside),
     TEST(journals),           TEST(names),
-    TEST(is_below),           TEST(moved_away),
-    TEST(open_for_a_moment),
+    TEST(recover_if_left),    TEST(is_below),
+    TEST(moved_away),         TEST(open_for_a_moment),
 #ifdef _WIN32
     TEST(other_letters),
 #endif

@@ -57,6 +57,8 @@ UNIT = [
     row('a folder that is in use for a moment', 'open_for', SWAP, '#define PATIENCE 50 ',
         '#define PATIENCE 1 '),
     row('a wrong name', 'names', SWAP, 'if (e == -ENOENT && !is_there(s->folder))', 'if (false)'),
+    row('a folder that no mount had', 'recover_if_left', SWAP,
+        '(is_left(s.journal) || is_left(s.aside))', 'true'),
     row('a damaged journal counts', 'journals', SWAP,
         '    if (!*id)\n        return', '    if (false)\n        return'),
     row('a journal of another user counts', 'planted_journals', POSIX,
