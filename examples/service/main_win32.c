@@ -21,7 +21,6 @@
 
 static HANDLE ends; /* an event: the service has to end */
 static const char *volatile why;
-static UINT page; /* of the console as it was */
 
 static void log_line(enum log_weight w, const char *text)
 {
@@ -84,11 +83,6 @@ static enum folders_verdict judge(const struct folders *f, const char *path, con
     return driver_judge(f, path, driver_name_win32, by);
 }
 
-static void restore_page(void)
-{
-    (void)SetConsoleOutputCP(page);
-}
-
 int main(void)
 {
     const struct run r = {
@@ -104,11 +98,7 @@ int main(void)
         log_line(LOG_TROUBLE, "no memory");
         return RUN_NO_SERVICE;
     }
-    page = GetConsoleOutputCP();
-    if (page != 0) { /* there is a console; messages are UTF-8 */
-        (void)atexit(restore_page);
-        (void)SetConsoleOutputCP(CP_UTF8);
-    }
+    start_console();
     if (argc == 2 && strcmp(argv[1], "/?") == 0)
         argv[1] = (char *)"--help";
     status = service_command(argc - 1, argv + 1, has_ended);

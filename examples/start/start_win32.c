@@ -2,7 +2,8 @@
  *
  * start_win32.c - how a program begins on Windows (start_win32.h).
  *
- * Owns: nothing. Who: objects.c, the main() of cachemax-winfsp and of the service.
+ * Owns: the code page that the console had. Who: objects.c, the main() of cachemax-winfsp and of
+ * the service.
  */
 #include "start_win32.h"
 
@@ -52,6 +53,22 @@ int start_arguments(const char *program, int *argc, char ***argv)
             "used; rename the file\n",
             program, i);
     return 2;
+}
+
+static UINT page; /* of the console as it was */
+
+static void restore_page(void)
+{
+    (void)SetConsoleOutputCP(page);
+}
+
+void start_console(void)
+{
+    page = GetConsoleOutputCP();
+    if (page == 0) /* there is none */
+        return;
+    (void)atexit(restore_page);
+    (void)SetConsoleOutputCP(CP_UTF8);
 }
 
 void start_binary(void)

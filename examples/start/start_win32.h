@@ -14,6 +14,9 @@
  * valid Unicode (U+FFFD in its place would name another file), 1: no memory. Before other threads
  * begin. */
 int start_arguments(const char *program, int *argc, char ***argv);
+/* The console takes what is written for UTF-8, as names and messages are, and for what it did
+ * before when the program calls exit(). */
+void start_console(void);
 /* Standard input and output move bytes as they are. Before the first byte. */
 void start_binary(void);
 

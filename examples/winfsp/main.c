@@ -142,6 +142,7 @@ int main(int argc, char **argv)
     const int wrong = start_arguments("cachemax-winfsp", &argc, &argv);
     if (wrong)
         return wrong;
+    start_console();
 #endif
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--recover"))

@@ -25,6 +25,22 @@ static LPWSTR WINAPI command_line(void)
 }
 __typeof__(GetCommandLineW) *__imp_GetCommandLineW = command_line;
 
+/* The console, whose code page is this one. 0: there is none. */
+static UINT page;
+
+static UINT WINAPI get_page(void)
+{
+    return page;
+}
+__typeof__(GetConsoleOutputCP) *__imp_GetConsoleOutputCP = get_page;
+
+static BOOL WINAPI set_page(UINT to)
+{
+    page = to;
+    return TRUE;
+}
+__typeof__(SetConsoleOutputCP) *__imp_SetConsoleOutputCP = set_page;
+
 /* ---- What main() calls ----------------------------------------------------------------------- */
 
 const struct fuse_operations ops;
@@ -131,9 +147,35 @@ static void test_utf8(void)
     CHECK(goes_on);
 }
 
+#define OEM 850
+
+static void check_page(void)
+{
+    if (page != OEM) {
+        printf("FAIL the code page at the end: %u\n", page);
+        (void)fflush(stdout);
+        _exit(1);
+    }
+}
+
+/* The console gets names and messages in UTF-8, and has its own code page again at the end. */
+static void test_console(void)
+{
+    char said[1000];
+
+    page = 0;
+    CHECK_EQ(run_main(L"cachemax-winfsp --recover D:\\data", said), 0);
+    CHECK_EQ(page, 0);
+    page = OEM;
+    CHECK_EQ(atexit(check_page), 0); /* what is registered later is called before */
+    CHECK_EQ(run_main(L"cachemax-winfsp --recover D:\\data", said), 0);
+    CHECK_EQ(page, CP_UTF8);
+}
+
 static const struct harness_test tests[] = {
     TEST(no_unicode),
     TEST(utf8),
+    TEST(console),
 };
 
 int main(int argc, char **argv)
