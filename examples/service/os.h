@@ -108,6 +108,9 @@ const char *os_mount_fault(const char *path);
 #ifdef _WIN32
 const char *os_port_fault(const char *where); /* of the driver's port */
 #define OS_PIPES_LEN 9u                       /* of "\\\\.\\pipe\\" in the name of a place */
+#define OS_WHO_MAY_ALL "administrator"        /* in messages: "run it as" ... */
+#else
+#define OS_WHO_MAY_ALL "root"
 #endif
 
 #endif

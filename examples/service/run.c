@@ -169,11 +169,12 @@ static bool is_plain(const char *line, int e)
 
 void run_say_why_not(char why[RUN_WHY_ROOM], const char *pool, int e, const char *line)
 {
-    const char *const more = e == CM_ENOENT ? "; make it with \"cachemax create\""
-                             : e == CM_EKEY ? "; " KEY_ADVICE
-                             : e == CM_EACCES && is_plain(line, e)
-                                 ? "; it is for its owner, so run this as that user, or as root"
-                                 : "";
+    const char *const more =
+        e == CM_ENOENT ? "; make it with \"cachemax create\""
+        : e == CM_EKEY ? "; " KEY_ADVICE
+        : e == CM_EACCES && is_plain(line, e)
+            ? "; it is for its owner, so run this as that user, or as " OS_WHO_MAY_ALL
+            : "";
 
     const int n = (int)(RUN_WHY_ROOM - 1 - strlen(more)); /* of a long line the end is cut */
     char missing[POOL_MISSING_TEXT];
