@@ -7,9 +7,11 @@
  *
  * SIZE  On NTFS, setting the end of a file allocates it. On volumes where it does not (Wine), zeros
  * are written. A folder may make its files compressed; those have no space for zeros, so a pool is
- * made a plain file first. On DAX volumes zeros are written, too: space that was
- * allocated and never written reads as zero until the file system notes a write, and it need not
- * learn of the CPU's stores.
+ * made a plain file first, and on ReFS one without sums of its content: what has them is written to
+ * a new place each time, so a full volume could not take it. On DAX volumes zeros are written, too:
+ * space that was allocated and never written reads as zero until the file system notes a write, and
+ * it need not learn of the CPU's stores.
+ *
  * NAME  A file is made beside its place, with NEW added to its name, and renamed when it is
  * complete. While a process has it open nobody can delete it. So if it can be deleted, a killed
  * process left it.
@@ -24,6 +26,11 @@
 
 #define WIN32_ALLOC_STEP (64ull << 20)
 #define NEW L".cachemax-new"
+
+/* FSCTL_GET_INTEGRITY_INFORMATION and FSCTL_SET_...; not every SDK has them. */
+#define GET_INTEGRITY CTL_CODE(FILE_DEVICE_FILE_SYSTEM, 159, METHOD_BUFFERED, FILE_ANY_ACCESS)
+#define SET_INTEGRITY                                                                              \
+    CTL_CODE(FILE_DEVICE_FILE_SYSTEM, 160, METHOD_BUFFERED, FILE_READ_DATA | FILE_WRITE_DATA)
 
 /* ---- Space --------------------------------------------------------------------------------- */
 
@@ -204,6 +211,29 @@ static int name_is_free(const wchar_t *path)
     return GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES ? CM_EEXIST : win32_error(error);
 }
 
+/* The file is empty yet. If it is refused, the pool works, too: it needs free space for its writes.
+ */
+static void file_drop_integrity(HANDLE h)
+{
+    struct {
+        WORD sums, reserved; /* sums: their kind; 0: none */
+        DWORD flags, chunk, cluster;
+    } is = { 0 };
+    struct {
+        WORD sums, reserved;
+        DWORD flags;
+    } wish = { 0 };
+    DWORD has = 0, n = 0;
+
+    if (!GetVolumeInformationByHandleW(h, NULL, 0, NULL, NULL, &has, NULL, 0) ||
+        (has & FILE_SUPPORTS_INTEGRITY_STREAMS) == 0 ||
+        !DeviceIoControl(h, GET_INTEGRITY, NULL, 0, &is, sizeof is, &n, NULL)) {
+        return;
+    }
+    wish.flags = is.flags;
+    (void)DeviceIoControl(h, SET_INTEGRITY, &wish, sizeof wish, NULL, 0, &n, NULL);
+}
+
 static int file_create(struct cm_plat_file *f, const wchar_t *path, uint64_t size, bool prealloc,
                        int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx)
 {
@@ -226,6 +256,7 @@ static int file_create(struct cm_plat_file *f, const wchar_t *path, uint64_t siz
     rc = cm_plat_file_lock(f);
     /* Refused where nothing is compressed. */
     (void)DeviceIoControl(h, FSCTL_SET_COMPRESSION, &plain, sizeof plain, NULL, 0, &n, NULL);
+    file_drop_integrity(h);
     if (rc == 0) {
         rc = prealloc ? file_allocate(h, path, size, progress, ctx) : file_set_sparse_end(h, size);
     }

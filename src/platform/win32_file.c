@@ -317,7 +317,9 @@ void cm_plat_file_void(struct cm_plat_file *f)
     (void)SetFileInformationByHandle((HANDLE)f->handle, FileEndOfFileInfo, &end, sizeof end);
 }
 
-/* No volume here copies pages of a mapped file when it writes them. */
+/* NTFS writes pages in their place. ReFS does not where it keeps sums of a file, or where a copy
+ * made by block cloning shares its clusters. A new pool is made without sums, and nothing tells
+ * whether there is a copy (docs/windows.md). */
 bool cm_plat_file_has_no_room(const struct cm_plat_file *f, uint64_t offset)
 {
     (void)f;

@@ -43,6 +43,15 @@ extern struct fake_volume {
     HANDLE root;
 } volume;
 
+/* A volume with sums of what its files hold, as ReFS has them. */
+extern struct fake_sums {
+    bool there;   /* else the real system is asked */
+    bool refused; /* the setting stays as it is */
+    WORD kind;    /* of new files; 0: none */
+    DWORD flags;
+    unsigned sets;
+} sums;
+
 /* What a file on a share, and the root of the share, say of the protocol (FileRemoteProtocolInfo).
  */
 struct fake_remote {

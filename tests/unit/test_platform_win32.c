@@ -57,12 +57,47 @@ static DWORD WINAPI journal_answers(LPVOID unused)
     return 0;
 }
 
+struct fake_sums sums;
+
+/* FSCTL_GET_INTEGRITY_INFORMATION, FSCTL_SET_INTEGRITY_INFORMATION, with their structures. */
+#define GET_SUMS 0x9027cu
+#define SET_SUMS 0x9c280u
+
+static BOOL control_sums(HANDLE h, DWORD code, const void *in, DWORD in_len, void *out,
+                         DWORD out_len)
+{
+    LARGE_INTEGER size;
+
+    CHECK(GetFileSizeEx(h, &size) && size.QuadPart == 0); /* ReFS took it for empty files only */
+    if (code == GET_SUMS) {
+        CHECK_EQ(out_len, 16);
+        memset(out, 0x55, 16);
+        memcpy(out, &sums.kind, 2);
+        memcpy((char *)out + 4, &sums.flags, 4);
+        return TRUE;
+    }
+    CHECK_EQ(in_len, 8);
+    sums.sets++;
+    if (sums.refused) {
+        SetLastError(ERROR_ACCESS_DENIED);
+        return FALSE;
+    }
+    memcpy(&sums.kind, in, 2);
+    CHECK(memcmp((const char *)in + 2, "\0", 2) == 0);
+    memcpy(&sums.flags, (const char *)in + 4, 4);
+    return TRUE;
+}
+
 typedef BOOL(WINAPI *fn_DeviceIoControl)(HANDLE, DWORD, LPVOID, DWORD, LPVOID, DWORD, LPDWORD,
                                          LPOVERLAPPED);
 
 static BOOL WINAPI device_io_control(HANDLE h, DWORD code, LPVOID in, DWORD in_len, LPVOID out,
                                      DWORD out_len, LPDWORD n, LPOVERLAPPED call)
 {
+    if (sums.there && (code == GET_SUMS || code == SET_SUMS)) {
+        *n = code == GET_SUMS ? 16 : 0;
+        return control_sums(h, code, in, in_len, out, out_len);
+    }
     if (code != FSCTL_READ_FILE_USN_DATA || journal.version == 0) {
         return REAL(DeviceIoControl)(h, code, in, in_len, out, out_len, n, call);
     }
@@ -342,6 +377,27 @@ static void test_create_zeros(void)
     cm_plat_file_remove(in_dir("pool"));
 }
 
+/* ReFS writes what it has sums of to a new place each time. A pool has none; nothing depends on it.
+ */
+static void test_create_without_sums(void)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        struct cm_plat_file f = PLAT_FILE_INIT;
+
+        CASE("i %u", i);
+        sums = (struct fake_sums){ .there = true, .refused = i == 1, .kind = 2, .flags = 1 };
+        volume.flags = i == 2 ? 0 : FILE_SUPPORTS_INTEGRITY_STREAMS;
+        CHECK_EQ(plat_create(&f, in_dir("pool"), 3 * MIB, true, NULL, NULL), 0);
+        CHECK_EQ(sums.sets, i == 2 ? 0 : 1);
+        CHECK_EQ(sums.kind, i == 0 ? 0 : 2);
+        CHECK_EQ(sums.flags, 1); /* what else was set stays */
+        cm_plat_file_close(&f);
+        cm_plat_file_remove(in_dir("pool"));
+    }
+    volume.flags = 0;
+    sums.there = false;
+}
+
 /* A size that is too large for the file system is not reported as a lack of space. */
 static void test_create_size_refused(void)
 {
@@ -450,6 +506,7 @@ static void test_fork_count(void)
 static const struct harness_test platform_win32_tests[] = {
     TEST(create),
     TEST(create_zeros),
+    TEST(create_without_sums),
     TEST(create_size_refused),
     TEST(create_private),
     TEST(create_refused),
