@@ -179,7 +179,7 @@ template <typename T> static inline T cm_init_(void)
     X(CM_ECLONE, -32, "may be taken for a file of another volume; give its volume a volume id")    \
     X(CM_EMOVED, -33, "the file has another version now")                                          \
     X(CM_ECANCELED, -34, "canceled")                                                               \
-    X(CM_EKEEP, -35, "kept files would take more than half of the pool")                           \
+    X(CM_EKEEP, -35, "kept files would take more than half of the pool, or of its file table")     \
     X(CM_EKEY, -36, "pool and key do not fit: the key is missing, wrong or not needed")            \
     X(CM_ESEAL, -37, "a callback of the seal failed; the pool was not changed: try again")
 
@@ -983,11 +983,12 @@ CM_API int cm_file_set_name(cm_file *file, const char *name);
  * slot), a part with each fill that has to evict something; this call, cm_get_info() and the like
  * read the rest at once.
  * HOW MUCH  The files that are kept may have half of the pool's slots, by their sizes
- * (cm_info.kept_bytes, kept_max). One that is too large beside the others is refused with CM_EKEEP,
- * and nothing changes. The count follows the sizes. A file whose size is not known counts as it did
- * when it last was known in this session, or 0. So kept files may come to count more than the half.
- * They stay kept, also if this call is repeated, and no other file is accepted. What is too much of
- * them is evicted as other blocks are.
+ * (cm_info.kept_bytes, kept_max), and half of its file table: so many of them as half of
+ * cm_info.max_files (kept_files). One that is too large beside the others, or one too many, is
+ * refused with CM_EKEEP, and nothing changes. The count follows the sizes. A file whose size is not
+ * known counts as it did when it last was known in this session, or 0. So kept files may come to
+ * count more than the half. They stay kept, also if this call is repeated, and no other file is
+ * accepted. What is too much of them is evicted as other blocks are.
  * What is written, truncated or invalidated is forgotten all the same, and so are the blocks of
  * cm_drop(). The next read brings them back.
  * In a pool that is checkpointed the call waits for the sync of two pages.
@@ -1685,7 +1686,7 @@ typedef struct cm_info {
                              * sealed pool that is only looked at: those that say so */
     uint64_t names_bytes;   /* part of the metadata: room for names of files; 0: there is none */
     /* Of cm_file_set_keep(), for an open pool; 0 of one that is only looked at. */
-    uint64_t kept_files;
+    uint64_t kept_files; /* half of max_files at most when a file is added */
     uint64_t kept_bytes; /* room that they may need: the sum of their sizes, in whole blocks */
     uint64_t kept_max;   /* at most when a file is added; files that grow may need more later */
     /* The routine that hits copy with: "rep movsb", "avx512", "avx2", "sse2"; "": in steps, or

@@ -54,9 +54,10 @@ static void say_noted(cm_cache *c)
 {
     if (cm_is_unsaid(&c->crowded))
         cm_log(c, CM_LOG_INFO,
-               "%s: it has records for some %llu files, and there was none for one more: another "
-               "file was forgotten, and is cold when it is opened next. If that happens often "
-               "(cm_stats: records_evicted), make the pool anew, with a larger max_files",
+               "%s: it has records for some %llu files, and there was none for one more: that "
+               "file, or another one that was forgotten for it, is cold when it is opened next. If "
+               "that happens often (cm_stats: unrecorded, records_evicted), keep fewer files, or "
+               "make the pool anew, with a larger max_files",
                c->name, (unsigned long long)cm_format_max_files(&c->media.geo));
     if (cm_is_unsaid(&c->cold))
         cm_log(c, CM_LOG_INFO,

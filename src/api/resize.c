@@ -112,7 +112,8 @@ static uint64_t wanted_files(const struct cm_resizing *z, const struct cm_geomet
     return cm_format_max_files(was);
 }
 
-/* Plans the new pool, and chooses what goes there. Files of chosen blocks need records, too. */
+/* Plans the new pool, and chooses what goes there. Files of chosen blocks need records, too, and
+ * kept files half of the records at most: else others would find none. */
 static int plan(struct cm_resizing *z, struct cm_geometry *g)
 {
     const struct cm_geometry *was = &z->old->media.geo;
@@ -128,12 +129,14 @@ static int plan(struct cm_resizing *z, struct cm_geometry *g)
                          (unsigned long long)cm_format_size_min(tables_of(was)),
                          (unsigned long long)CM_POOL_SIZE_MAX);
     cm_carry_choose(z, g->slots);
-    const uint64_t files = cm_carry_files(z);
-    if (files > cm_format_max_files(g) &&
-        cm_format_plan(z->opts.size, files, tables_of(was), &more) == 0) {
-        *g = more;
-        cm_carry_choose(z, g->slots);
-    }
+    const struct cm_carry_files files = cm_carry_files(z);
+    const uint64_t wanted[2] = { 2 * files.kept, files.all };
+    for (unsigned i = 0; i < 2; i++)
+        if (wanted[i] > cm_format_max_files(g) &&
+            cm_format_plan(z->opts.size, wanted[i], tables_of(was), &more) == 0) {
+            *g = more;
+            cm_carry_choose(z, g->slots);
+        }
     if (z->chosen > 0)
         z->all = z->chosen * CM_BLOCK_SIZE;
     return 0;

@@ -49,8 +49,11 @@ int cm_carry_look(struct cm_resizing *z);
 void cm_carry_free(struct cm_resizing *z);
 /* Chooses what stays in a pool of so many slots. */
 void cm_carry_choose(struct cm_resizing *z, uint64_t slots);
-/* Files that have a chosen block, or must not be forgotten. */
-uint64_t cm_carry_files(const struct cm_resizing *z);
+/* Files that have a chosen block, or must not be forgotten; and of these the kept ones. */
+struct cm_carry_files {
+    uint64_t all, kept;
+};
+struct cm_carry_files cm_carry_files(const struct cm_resizing *z);
 /* Copies records, names and blocks to the new pool, and what the policy knows of them. Nothing is
  * synced. CM_EIO CM_ECANCELED. */
 int cm_carry(struct cm_resizing *z);

@@ -174,11 +174,13 @@ static bool must_stay(const struct cm_resizing *z, uint64_t i)
     return (z->file[i] & (CARRY_KEPT | CARRY_FAILED)) || (z->top[i] && z->top[i] >= z->lowest);
 }
 
-uint64_t cm_carry_files(const struct cm_resizing *z)
+struct cm_carry_files cm_carry_files(const struct cm_resizing *z)
 {
-    uint64_t n = 0;
-    for (uint64_t i = 0; i < z->files; i++)
-        n += must_stay(z, i);
+    struct cm_carry_files n = { 0 };
+    for (uint64_t i = 0; i < z->files; i++) {
+        n.all += must_stay(z, i);
+        n.kept += (z->file[i] & CARRY_KEPT) != 0;
+    }
     return n;
 }
 

@@ -62,10 +62,10 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
     if (free[0] > 0 || free[1] > 0)
         return free[0] >= free[1] ? unused[0] : unused[1];
     const unsigned from = n[0] == 0;
+    cm_say_once(&c->crowded);
     if (n[from] == 0)
         return CM_NO_PLACE;
     cm_count(c, CM_STAT_records_evicted, 1);
-    cm_say_once(&c->crowded);
     return candidate[from][XXH3_64bits(&c->serial, sizeof(c->serial)) % n[from]];
 }
 

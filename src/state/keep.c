@@ -13,7 +13,7 @@
  * and passed by from then on. So marks need not be found at open, and a mark that is missing costs
  * one look. When a file leaves the table, all marks go, and come back in the same way. At most half
  * of the slots are marked, whatever records and headers say: beyond that kept blocks are evicted as
- * others are.
+ * others are. Records are not given up so: a file that is one too many is refused.
  *
  * Locks: keeping.lock, a leaf. Memory is allocated while no lock is held.
  * Who: api/, protocol/, state/.
@@ -135,6 +135,11 @@ void cm_keep_move(struct cm_cache *c, uint64_t was, uint64_t now, uint64_t size)
     cm_lock_release(&k->lock);
 }
 
+uint64_t cm_keep_most_files(const struct cm_cache *c)
+{
+    return cm_format_max_files(&c->media.geo) / 2;
+}
+
 int cm_keep_enter(struct cm_cache *c, uint64_t incarnation, uint64_t size)
 {
     struct cm_keeping *k = &c->keeping;
@@ -145,6 +150,8 @@ int cm_keep_enter(struct cm_cache *c, uint64_t incarnation, uint64_t size)
         e = 0; /* it is kept already, and counts */
     else if (k->blocks + blocks > cm_keep_most(c))
         e = CM_EKEEP;
+    else if (k->table.used >= cm_keep_most_files(c))
+        e = CM_EKEEP; /* their records are not given away: others would have none */
     else if (2 * (k->table.used + 1) > k->table.cells)
         e = CM_ENOMEM; /* other files took the room that was made */
     else

@@ -22,8 +22,9 @@ void cm_keep_complete(struct cm_cache *c);
 void cm_keep_end(struct cm_cache *c);
 void cm_keep_free(struct cm_cache *c);
 
-/* So many slots may be kept. */
+/* So many slots may be kept, and so many files. */
 uint64_t cm_keep_most(const struct cm_cache *c);
+uint64_t cm_keep_most_files(const struct cm_cache *c);
 /* What is promised: the sum over the kept files. No lock is held. */
 struct cm_keep_sum {
     uint64_t files, blocks;
@@ -32,8 +33,8 @@ struct cm_keep_sum cm_keep_sum(struct cm_cache *c);
 
 /* Ensures that there is memory for more of them. No lock is held. CM_ENOMEM. */
 int cm_keep_room(struct cm_cache *c);
-/* Enters a file's incarnation, if there is room for its blocks beside those of the others. One that
- * is there already stays as it is. CM_EKEEP CM_ENOMEM. */
+/* Enters a file's incarnation, if there is room for its record and its blocks beside those of the
+ * others. One that is there already stays as it is. CM_EKEEP CM_ENOMEM. */
 int cm_keep_enter(struct cm_cache *c, uint64_t incarnation, uint64_t size);
 /* A kept file gets another incarnation, or its present one another size. 0: it has none, or is not
  * kept any more. If the size is not known, it counts as many blocks as before. */

@@ -3,7 +3,7 @@
  * test_keep.c - kept files: their blocks are not evicted, in this session and in later ones, and
  * nobody starves beside them.
  */
-#include "fixture.h"
+#include "keep_common.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -660,7 +660,7 @@ static void test_many(void)
     struct pool p;
     cm_file_info info = CM_FILE_INFO_INIT;
     const cm_file_id other = id_of(1);
-    pool_make(&p, 4 * MIB, 300);
+    pool_make(&p, 4 * MIB, 2 * FILES);
     (void)pool_up(&p);
     CHECK(!cm_keep_any(p.c));
     at_store_relaxed(&p.c->keeping.left, 1u); /* one bucket may name kept files */
@@ -765,15 +765,18 @@ static void test_threads(void)
     pool_end(&p);
 }
 
-static const struct harness_test tests[] = {
+static const struct harness_test keep_tests[] = {
     TEST(storm),       TEST(kept_later),    TEST(advice),  TEST(later),   TEST(versions),
     TEST(record),      TEST(forget),        TEST(changes), TEST(share),   TEST(too_much),
     TEST(unknown),     TEST(before_load),   TEST(hostile), TEST(many),    TEST(no_memory),
     TEST(share_later), TEST(many_versions), TEST(grown),   TEST(threads), TEST(pool_says_so),
-    TEST(bucket_left), TEST(full_buckets),  TEST(follows), TEST(learned), TEST(unsized)
+    TEST(bucket_left), TEST(full_buckets),  TEST(follows), TEST(learned), TEST(unsized),
+    TEST_END
 };
+
+static const struct harness_test *const tables[] = { keep_tests, keep_records_tests };
 
 int main(int argc, char **argv)
 {
-    return HARNESS_MAIN(tests, argc, argv);
+    return HARNESS_TABLES(tables, argc, argv);
 }

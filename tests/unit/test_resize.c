@@ -266,6 +266,30 @@ static void test_many_files(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* Kept files whose records would be more than half of the smaller table: it is made larger. */
+static void test_many_kept(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB, 800, 0);
+    for (uint64_t id = 1; id <= 200; id++) {
+        cm_file *f = attach(&p, id, 0, 1, CM_SOLE_WRITER);
+        CHECK_EQ(cm_file_set_keep(f, 1), 0);
+        detach(f);
+    }
+    down(&p);
+    const cm_resize_report r = resize_to(2 * MIB, 0);
+    CHECK_EQ(r.files, 200);
+    CHECK_EQ(r.kept_files, 200);
+    up_and_check(&p);
+    CHECK_EQ(pool_info(p.c).kept_files, 200);
+    CHECK(pool_info(p.c).max_files >= 400);
+    for (uint64_t id = 1001; id <= 1100; id++)
+        detach(attach(&p, id, BLK, 1, CM_SOLE_WRITER));
+    CHECK_EQ(STAT(p.c, unrecorded) + STAT(p.c, records_evicted), 0);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* ---- Damage, crashes ------------------------------------------------------------------------- */
 
 static void patch(uint64_t at, const void *bytes, size_t n)
@@ -707,11 +731,11 @@ static void test_unjudged(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(grow),        TEST(forgotten), TEST(shrink),  TEST(youngest),
-    TEST(many_files),  TEST(damage),    TEST(killed),  TEST(older),
-    TEST(failed_sync), TEST(dirty),     TEST(refused), TEST(progress_of_nothing),
-    TEST(left_over),   TEST(old_file),  TEST(shape),   TEST(table),
-    TEST(told),        TEST(unjudged),
+    TEST(grow),        TEST(forgotten), TEST(shrink),    TEST(youngest),
+    TEST(many_files),  TEST(damage),    TEST(killed),    TEST(older),
+    TEST(failed_sync), TEST(dirty),     TEST(refused),   TEST(progress_of_nothing),
+    TEST(left_over),   TEST(old_file),  TEST(shape),     TEST(table),
+    TEST(told),        TEST(unjudged),  TEST(many_kept),
 };
 
 int main(int argc, char **argv)

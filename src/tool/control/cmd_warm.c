@@ -152,7 +152,9 @@ static int on_done(struct sweep *s, struct control_file *file)
         add(w, &w->partly, &none);
         return 1;
     }
-    if (code == CM_EKEEP) { /* a smaller one may fit */
+    if (code == CM_EKEEP && s->room > 0 && file->size <= s->room) {
+        w->crowded++;              /* it has the room: others have the records */
+    } else if (code == CM_EKEEP) { /* a smaller one may fit */
         w->refused++;
         w->refused_bytes += file->size;
         w->room = s->room;

@@ -25,7 +25,7 @@ static uint64_t whole(const struct warm *w)
 /* Also those that are cached in part: the rest comes as it is read. */
 static uint64_t pinned(const struct warm *w)
 {
-    return w->files - w->failed - w->left_out - w->refused - w->unrecorded;
+    return w->files - w->failed - w->left_out - w->refused - w->crowded - w->unrecorded;
 }
 
 static void print_lines(const struct warm *w, uint64_t all)
@@ -75,7 +75,7 @@ void warm_print_json(const struct warm *w, uint64_t all)
     json_number(&j, "failed_files", w->failed);
     json_number(&j, "left_out_files", w->left_out);
     if (w->pin)
-        json_number(&j, "refused_files", w->refused + w->unrecorded);
+        json_number(&j, "refused_files", w->refused + w->crowded + w->unrecorded);
     if (w->verify) {
         json_number(&j, "verified_bytes", w->compared.verified);
         json_number(&j, "differed_bytes", w->compared.differed);
@@ -208,6 +208,14 @@ static const char *files_are(uint64_t n)
     return n == 1 ? "file is" : "files are";
 }
 
+static void say_crowded(const struct warm *w)
+{
+    tool_message(NULL,
+                 "%" PRIu64 " %s not pinned: pinned files may be half of the files that the pool "
+                 "can know (--max-files); unpin others, or make a pool with a larger --max-files",
+                 w->crowded, files_are(w->crowded));
+}
+
 static void say_limited(const struct warm *w, uint64_t n)
 {
     char most[TOOL_NUMBER_MAX];
@@ -313,7 +321,8 @@ void warm_say_why(const struct warm *w, uint64_t all)
 {
     const struct some *const evicted = &w->evicted.files;
     const uint64_t limited = w->partly.limited + evicted->limited;
-    const uint64_t disturbed = w->partly.files - w->partly.limited - w->refused - w->unrecorded;
+    const uint64_t disturbed =
+        w->partly.files - w->partly.limited - w->refused - w->crowded - w->unrecorded;
 
     if (w->compared.unable)
         tool_message(NULL,
@@ -322,6 +331,8 @@ void warm_say_why(const struct warm *w, uint64_t all)
                      w->compared.unable, files_are(w->compared.unable));
     if (w->refused)
         say_refused(w);
+    if (w->crowded)
+        say_crowded(w);
     if (w->unrecorded)
         say_unrecorded(w);
     if (w->left_out)

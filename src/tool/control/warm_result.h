@@ -45,6 +45,7 @@ struct warm {
     bool met_limit;             /* a quota is full, so that a file may push out its own begin */
     uint64_t refused, refused_bytes; /* to be pinned; counted as partly, too */
     uint64_t room, most;             /* that may still be pinned; at all */
+    uint64_t crowded;                /* not pinned: too many others are; partly, too */
     uint64_t unrecorded; /* not pinned, because the pool does not know them; partly, too */
     int why;             /* the first reason of others that are cached in part */
     int full;            /* why it ended early: a CM_NOT_STORED_* code, or CM_ECANCELED */
