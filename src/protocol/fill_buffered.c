@@ -12,6 +12,7 @@
 
 #include "protocol/steps.h"
 #include "state/ended.h"
+#include "state/keep.h"
 #include "state/object.h"
 #include "state/quota.h"
 
@@ -33,6 +34,8 @@ describe(struct cm_cache *c, uint32_t e, struct cm_newcomer *n, struct cm_buffer
     n->valid = cm_probation_valid(&c->probation, e);
     n->share = cm_quota_of_block(c, h->incarnation);
     n->start = cm_policy_leaves_buffer(&c->policy, h->count, h->count == CM_PROBATION_AHEAD);
+    if (cm_keep_knows(c, h->incarnation)) /* it came before the file was kept, and stays */
+        n->start = CM_START_MEMBER;
     return true;
 }
 
@@ -77,12 +80,12 @@ static bool has_ended(struct cm_cache *c, uint32_t share, uint32_t *vain)
 }
 
 /* The block in a claimed entry has to leave it. true: it goes to the pool, as out[n]. It was wanted
- * again, or the pool has room, or the rule lets it go on probation there. false: it goes to the
- * ghost, or the entry holds no block of use. `room`: so many slots were freed of blocks that
- * nothing leads to any more. They are as good as slots that were never used, but not for a group
- * that has as many slots as it may have: it would lose other blocks. For such a group the pool is
- * full, unless blocks of its own lie there that nothing leads to. Some slots are asked for, so that
- * the search looks far enough: what it finds serves the next blocks. */
+ * again, or its file is kept, or the pool has room, or the rule lets it go on probation there.
+ * false: it goes to the ghost, or the entry holds no block of use. `room`: so many slots were freed
+ * of blocks that nothing leads to any more. They are as good as slots that were never used, but not
+ * for a group that has as many slots as it may have: it would lose other blocks. For such a group
+ * the pool is full, unless blocks of its own lie there that nothing leads to. Some slots are asked
+ * for, so that the search looks far enough: what it finds serves the next blocks. */
 static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n,
                             unsigned room, uint32_t *vain)
 {

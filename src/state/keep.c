@@ -8,12 +8,14 @@
  * How: an open reads nothing. If there are kept files, the file table is looked at as evictions go
  * on, and whenever somebody wants to know; until then no block of an earlier session is evicted.
  *
- * Nothing is done when a block is stored or read. The policy chooses a victim, and who evicts
- * it reads its header anyway: if its incarnation is in the table, the slot is marked in the ring
- * and passed by from then on. So marks need not be found at open, and a mark that is missing costs
- * one look. When a file leaves the table, all marks go, and come back in the same way. At most half
- * of the slots are marked, whatever records and headers say: beyond that kept blocks are evicted as
- * others are. Records are not given up so: a file that is one too many is refused.
+ * Nothing is done when a block is stored or read. (One that waits in the probation buffer when its
+ * file is kept goes to the pool when it leaves that: fill_buffered.c.) The policy chooses a victim,
+ * and who evicts it reads its header anyway: if its incarnation is in the table, the slot is marked
+ * in the ring and passed by from then on. So marks need not be found at open, and a mark that is
+ * missing costs one look. When a file leaves the table, all marks go, and come back in the same
+ * way. At most half of the slots are marked, whatever records and headers say: beyond that kept
+ * blocks are evicted as others are. Records are not given up so: a file that is one too many is
+ * refused.
  *
  * Locks: keeping.lock, a leaf. Memory is allocated while no lock is held.
  * Who: api/, protocol/, state/.
@@ -221,17 +223,19 @@ static bool is_unknown(const struct cm_cache *c, uint64_t incarnation)
     return at_load_acquire(&c->keeping.left) > 0 && incarnation < c->super.first_incarnation;
 }
 
-bool cm_keep_has(struct cm_cache *c, uint64_t incarnation)
+bool cm_keep_is_listed(struct cm_cache *c, uint64_t incarnation)
 {
     const uint64_t number = cm_incarnation_number(incarnation);
-    if (!cm_keep_any(c))
-        return false;
-    if (is_unknown(c, number))
-        return true;
     cm_lock_acquire(&c->keeping.lock);
-    const bool has = cm_incarnations_find(&c->keeping.table, number) != NULL;
+    const bool is = cm_incarnations_find(&c->keeping.table, number) != NULL;
     cm_lock_release(&c->keeping.lock);
-    return has;
+    return is;
+}
+
+bool cm_keep_has(struct cm_cache *c, uint64_t incarnation)
+{
+    return cm_keep_any(c) &&
+           (is_unknown(c, cm_incarnation_number(incarnation)) || cm_keep_is_listed(c, incarnation));
 }
 
 bool cm_keep_stays(struct cm_cache *c, uint64_t slot, uint64_t incarnation, uint64_t w0)

@@ -42,6 +42,14 @@ void cm_keep_move(struct cm_cache *c, uint64_t was, uint64_t now, uint64_t size)
 
 /* May the block belong to a kept file? `incarnation`: as in a header. */
 bool cm_keep_has(struct cm_cache *c, uint64_t incarnation);
+/* Is it one of a kept file, for sure? Of one that was stored in this session: then its file was
+ * attached, and has entered its incarnation, whether all records were looked at or not. */
+bool cm_keep_is_listed(struct cm_cache *c, uint64_t incarnation);
+static inline bool cm_keep_knows(struct cm_cache *c, uint64_t incarnation)
+{
+    /* Relaxed: as in cm_keep_any(). */
+    return at_load_relaxed(&c->keeping.files) > 0 && cm_keep_is_listed(c, incarnation);
+}
 /* The policy's victim, an owned slot, has a block with this header. True: it stays. */
 bool cm_keep_stays(struct cm_cache *c, uint64_t slot, uint64_t incarnation, uint64_t w0);
 static inline bool cm_keep_spares(struct cm_cache *c, uint64_t slot, uint64_t incarnation,

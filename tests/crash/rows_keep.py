@@ -58,4 +58,7 @@ KEEP = [
        ')\n            continue;'),
     _m('keep, advice', 'a kept file is stored whatever the advice is', 'unit keep advice',
        'protocol/fill.c', 'advice == CM_ADVISE_NOREUSE && !keep', 'advice == CM_ADVISE_NOREUSE'),
+    _m('keep, waiting', 'a kept block that waits in the buffer goes to the pool',
+       'unit keep waiting', 'protocol/fill_buffered.c', 'if (cm_keep_knows(c, h->incarnation))',
+       'if (false)'),
 ]

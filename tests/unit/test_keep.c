@@ -112,6 +112,42 @@ static void test_kept_later(void)
     pool_end(&p);
 }
 
+/* Blocks wait in the probation buffer of a full pool when the file is kept. They go to the pool
+ * when others push them out, or when the pool is closed. */
+static void check_waiting(bool closed)
+{
+    enum { WAITING = 8 };
+    struct pool p;
+    buffered = true;
+    cm_file *f = begin(&p, 4 * MIB), *g;
+    buffered = false;
+    (void)storm(&p, 2);
+    const int64_t before = STAT(p.c, buffered);
+    CHECK_EQ(put_all(f, 0, WAITING, 1), WAITING);
+    CHECK_EQ(STAT(p.c, buffered), before + WAITING);
+    CHECK_EQ(cm_file_set_keep(f, 1), 0);
+    if (closed) {
+        pool_again(&p);
+        f = attach(&p, 1, KEPT * BLK, 1, 0);
+    } else {
+        g = attach(&p, 3, KEPT * BLK, 1, 0);
+        (void)put_all(g, 0, KEPT, 3); /* each once: as a file that is read through */
+    }
+    CHECK_EQ(hits(f, 0, WAITING, 1), WAITING);
+    (void)storm(&p, 4);
+    CHECK_EQ(hits(f, 0, WAITING, 1), WAITING);
+    check_marks(p.c);
+    pool_end(&p);
+}
+
+static void test_waiting(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        CALL(check_waiting(i != 0));
+    }
+}
+
 /* An advice does not weaken it. */
 static void test_advice(void)
 {
@@ -766,12 +802,13 @@ static void test_threads(void)
 }
 
 static const struct harness_test keep_tests[] = {
-    TEST(storm),       TEST(kept_later),    TEST(advice),  TEST(later),   TEST(versions),
-    TEST(record),      TEST(forget),        TEST(changes), TEST(share),   TEST(too_much),
-    TEST(unknown),     TEST(before_load),   TEST(hostile), TEST(many),    TEST(no_memory),
-    TEST(share_later), TEST(many_versions), TEST(grown),   TEST(threads), TEST(pool_says_so),
-    TEST(bucket_left), TEST(full_buckets),  TEST(follows), TEST(learned), TEST(unsized),
-    TEST_END
+    TEST(storm),         TEST(kept_later),   TEST(advice),    TEST(later),
+    TEST(versions),      TEST(record),       TEST(forget),    TEST(changes),
+    TEST(share),         TEST(too_much),     TEST(unknown),   TEST(before_load),
+    TEST(hostile),       TEST(many),         TEST(no_memory), TEST(share_later),
+    TEST(many_versions), TEST(grown),        TEST(threads),   TEST(pool_says_so),
+    TEST(bucket_left),   TEST(full_buckets), TEST(follows),   TEST(learned),
+    TEST(unsized),       TEST(waiting),      TEST_END
 };
 
 static const struct harness_test *const tables[] = { keep_tests, keep_records_tests };
