@@ -58,49 +58,6 @@ static int prepare(const struct cm_superblocks *s, unsigned later, struct cm_sup
     return e;
 }
 
-/* ---- The session ----------------------------------------------------------------------------- */
-
-/* Readers are served nothing from here on. Lock held, except in cm_super_kill(), which ends a pool.
- */
-static int shut(struct cm_superblocks *s)
-{
-    uint64_t was;
-    if (s->zeroed)
-        return 0; /* they find no pool, and no session */
-    if (cm_guard_load64(cm_super_session_at(s->media), &was))
-        return CM_EIO;
-    return was % 2 == 1 ? 0 : cm_super_set_session(s, was + 1);
-}
-
-/* Lock held. They may be served again, what they find from now on, if nothing speaks against it. */
-static int reopen(struct cm_superblocks *s)
-{
-    uint64_t was;
-    if (s->silent || s->unforgotten || s->zeroed)
-        return 0;
-    if (cm_guard_load64(cm_super_session_at(s->media), &was))
-        return CM_EIO;
-    const uint64_t next = (was | 1) + 1;
-    return cm_super_set_session(s,
-                                next ? next : 2); /* zero is none: memory may have held all ones */
-}
-
-int cm_super_shut(struct cm_superblocks *s)
-{
-    cm_lock_acquire(&s->lock);
-    const int e = shut(s);
-    s->unforgotten = true;
-    cm_lock_release(&s->lock);
-    return e;
-}
-
-int cm_super_silence(struct cm_superblocks *s, bool silent)
-{
-    const bool was = s->silent;
-    s->silent = silent;
-    return silent ? shut(s) : was ? reopen(s) : 0;
-}
-
 /* ---- Copies ---------------------------------------------------------------------------------- */
 
 /* Lock held. `one_by_one`: the second copy is not written if the first cannot be. Else it is: a new
@@ -208,7 +165,7 @@ void cm_super_init(struct cm_super *sb, const struct cm_geometry *g, const uint8
 int cm_super_kill(struct cm_superblocks *s)
 {
     static const uint64_t zero[sizeof(struct cm_super) / 8];
-    (void)shut(s);
+    (void)cm_session_shut(s);
     for (unsigned i = 0; i < CM_SUPER_COPIES; i++)
         if (cm_media_write(s->media, copy_at(s->media, i), zero, sizeof(zero)) ||
             cm_media_flush(s->media, copy_at(s->media, i), sizeof(zero)))
@@ -380,7 +337,7 @@ static int open_shut(struct cm_superblocks *s, const struct cm_super_owner *owne
     else if (s->sync && !untouched)
         cm_super_void(s);
     if (e == 0)
-        (void)reopen(s);
+        (void)cm_session_reopen(s);
     return e;
 }
 
@@ -390,7 +347,7 @@ int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, 
     cm_lock_acquire(&s->lock);
     /* Before all else: readers judge by what the last owner wrote. If they cannot be told, nothing
      * else is done. */
-    int e = shut(s);
+    int e = cm_session_shut(s);
     if (e == 0)
         e = open_shut(s, owner, emptied);
     else
@@ -427,7 +384,7 @@ uint64_t cm_super_generation(struct cm_superblocks *s)
 static int bump(struct cm_superblocks *s, uint32_t *failed)
 {
     /* Readers do not compute the check of a header that they have judged. */
-    const int unheard = shut(s);
+    const int unheard = cm_session_shut(s);
     next_epoch(&s->now);
     int e = cm_super_is_void(s) ? 0 : write_both(s);
     s->lost = e == CM_ESEAL ? s->lost : e != 0;
@@ -447,7 +404,7 @@ static int bump(struct cm_superblocks *s, uint32_t *failed)
     at_store_seq_cst(failed, e ? 1u : 0u);
     s->unforgotten = e != 0;
     if (e == 0)
-        (void)reopen(s);
+        (void)cm_session_reopen(s);
     return e;
 }
 
@@ -500,7 +457,7 @@ int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
     /* Readers of other processes have the old index, and their mapping ends where the pool did.
      * After this they compare the parts, and find another pool (shared.c). If they cannot be told,
      * nothing changes. */
-    int e = shut(s);
+    int e = cm_session_shut(s);
     if (e == 0) {
         s->now.part[number] = word;
         set_growing(&s->now, 0);
@@ -510,7 +467,7 @@ int cm_super_add_part(struct cm_superblocks *s, unsigned number, uint64_t word)
         s->now.part[number] = 0;
         set_growing(&s->now, growing);
     }
-    (void)reopen(s); /* if it fails, readers find the pool shut, and serve nothing */
+    (void)cm_session_reopen(s); /* if it fails, readers find the pool shut, and serve nothing */
     cm_lock_release(&s->lock);
     return e;
 }

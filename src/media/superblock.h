@@ -79,6 +79,11 @@ static inline uint64_t *cm_super_session_at(const struct cm_media *m)
 {
     return (uint64_t *)(void *)(m->base + CM_SESSION_OFFSET);
 }
+/* Lock held. Readers are served nothing from here on. CM_EIO: the word cannot be written. */
+int cm_session_shut(struct cm_superblocks *s);
+/* Lock held. They may be served again, what they find from now on, if nothing speaks against it.
+ * CM_EIO. */
+int cm_session_reopen(struct cm_superblocks *s);
 /* From here on readers serve nothing, until an epoch begins or the pool is opened again. CM_EIO:
  * the word cannot be written. */
 int cm_super_shut(struct cm_superblocks *s);

@@ -91,6 +91,7 @@ UNITS = {
     'protocol/steps.c': 'block pin',
     'state/stripe.h': 'block',
     'media/super_room.c': 'room',
+    'media/super_session.c': 'super',
     'media/superblock.c': 'super',
 }
 PROTOCOL = sorted(UNITS)

@@ -5,7 +5,7 @@ from rows import _m, FORGET, PUBLISH, SUPER
 GROW, REINDEX, FORMAT = 'api/grow.c', 'protocol/reindex.c', 'media/format.c'
 MEMO, RING, CACHE = 'media/memo.c', 'policy/ring.c', 'api/cache.c'
 
-_SHUT = '    int e = shut(s);\n    if (e == 0) {\n        s->now.part'
+_SHUT = '    int e = cm_session_shut(s);\n    if (e == 0) {\n        s->now.part'
 
 GROWTH = [
     # Shutting the session has a fence, too, unless it is shut already.
@@ -123,7 +123,8 @@ GROWTH = [
        'return memcmp(part, c->super.now.part, sizeof(part)) == 0 ? 0 : CM_ETRUNCATED;',
        'return 0;'),
     _m('grow, untold', 'a pool whose readers cannot be told does not grow', 'unit grow untold',
-       SUPER, _SHUT, '    (void)shut(s);\n    int e = 0;\n    if (e == 0) {\n        s->now.part'),
+       SUPER, _SHUT,
+       '    (void)cm_session_shut(s);\n    int e = 0;\n    if (e == 0) {\n        s->now.part'),
     _m('grow, older libraries', 'they can use a pool that did not grow', 'unit grow no_room', SUPER,
        '    else\n        sb->incompat &= ~CM_INCOMPAT_GROWN; /* older libraries can use it */\n',
        ''),
@@ -158,7 +159,8 @@ GROWTH = [
        ' &&\n           memcmp(sb->part, c->super.now.part, sizeof(sb->part)) == 0;', ';'),
     _m('grow, session', 'a growth is told to readers', 'unit grow reader', SUPER,
        _SHUT, '    int e = 0;\n    if (e == 0) {\n        s->now.part', SUPER,
-       '    (void)reopen(s); /* if it fails, readers find the pool shut, and serve nothing */\n'
+       '    (void)cm_session_reopen(s); /* if it fails, readers find the pool shut, and serve '
+       'nothing */\n'
        '    cm_lock_release(&s->lock);\n    return e;\n}\n\nint cm_super_b',
        '    cm_lock_release(&s->lock);\n    return e;\n}\n\nint cm_super_b'),
     _m('grow, close', 'a pool that grows is not closed', 'unit grow beside', 'api/grow.c',

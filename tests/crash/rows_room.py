@@ -58,5 +58,5 @@ FULL = [
     _m('no room, killed', 'what a kill leaves of it says so', 'unit api open_refused',
        'api/trouble.c', '"%s: %s: the file begins with zeros.', '"%s: %s: it begins otherwise.'),
     _m('no room, session', 'readers do not find a session that they know', 'unit room readers',
-       SUPER, ' || s->zeroed)', ')'),
+       'media/super_session.c', ' || s->zeroed)', ')'),
 ]
