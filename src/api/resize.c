@@ -8,10 +8,11 @@
  * pool. They say what the old ones said of epoch, boots, incarnations and failed fsyncs, and
  * whether the pool was closed cleanly, so the next open judges as it would have judged the old
  * pool. Then readers of the old pool are told to serve nothing, and the new file takes the name of
- * the old one, in one step. If that fails, the old pool is as it was, but its readers serve nothing
- * until the next owner. The old file has no name any more; its superblocks are removed, so that a
- * process that has just opened it, and waits for the lock, or another link to it, finds no pool.
- * docs/decisions/resize.md says why the pool is copied and not changed in place.
+ * the old one, in one step. If that fails, the old pool is as it was, and its readers may go on. If
+ * the process dies in between, they serve nothing until the next owner. The old file has no name
+ * any more; its superblocks are removed, so that a process that has just opened it, and waits for
+ * the lock, or another link to it, finds no pool. docs/decisions/resize.md says why the pool is
+ * copied and not changed in place.
  *
  * Who: users, through cachemax.h; api/.
  */
@@ -286,6 +287,15 @@ static void kill_old(struct cm_resizing *z)
     (void)cm_plat_file_sync(&z->old->file, 0, CM_STATS_OFFSET);
 }
 
+/* Readers may go on with the old pool, which nobody has changed: its lock is held. Not where the
+ * new one may have its name, and so another owner: the answer of a server may be lost, and the
+ * rename done. (Windows has closed the old file.) */
+static void stay(const struct cm_resizing *z, int e, const char *path)
+{
+    if (z->old->file.handle != -1 && e != CM_EIO && cm_plat_file_is_at(&z->old->file, path))
+        (void)cm_super_unshut(&z->old->super);
+}
+
 static int exchange(struct cm_resizing *z, const char *made, const char *path)
 {
     bool replaced = false;
@@ -304,8 +314,10 @@ static int exchange(struct cm_resizing *z, const char *made, const char *path)
     if (replaced)
         kill_old(z);
     cm_plat_file_close(&z->new_file);
-    if (!replaced)
+    if (!replaced) {
         cm_plat_file_remove(made);
+        stay(z, e, path);
+    }
     return e;
 }
 

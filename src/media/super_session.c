@@ -17,6 +17,7 @@ int cm_session_shut(struct cm_superblocks *s)
         return 0; /* they find no pool, and no session */
     if (cm_guard_load64(cm_super_session_at(s->media), &was))
         return CM_EIO;
+    s->served = was % 2 == 0 && was != 0;
     return was % 2 == 1 ? 0 : cm_super_set_session(s, was + 1);
 }
 
@@ -32,11 +33,27 @@ int cm_session_reopen(struct cm_superblocks *s)
                                 next ? next : 2); /* zero is none: memory may have held all ones */
 }
 
+/* If the word was odd before, somebody else has made it so: an owner that could not forget, or that
+ * was killed. Its number is a new one all the same: each reader looks at the records again. */
+int cm_session_take_back(struct cm_superblocks *s)
+{
+    return s->served ? cm_session_reopen(s) : 0;
+}
+
 int cm_super_shut(struct cm_superblocks *s)
 {
     cm_lock_acquire(&s->lock);
     const int e = cm_session_shut(s);
     s->unforgotten = true;
+    cm_lock_release(&s->lock);
+    return e;
+}
+
+int cm_super_unshut(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    s->unforgotten = false;
+    const int e = cm_session_take_back(s);
     cm_lock_release(&s->lock);
     return e;
 }

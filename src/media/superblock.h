@@ -33,6 +33,7 @@ struct cm_superblocks {
     /* Readers of other processes are to be served nothing: for the owner's mode; or because
      * something could not be forgotten, until an epoch begins. */
     bool silent, unforgotten;
+    bool served;       /* readers were, when the session was shut last */
     bool unsaid;       /* a failed fsync may be in no copy yet */
     bool bumped;       /* an epoch began since the open */
     bool full;         /* the volume had no room for a rewrite of a superblock */
@@ -84,9 +85,15 @@ int cm_session_shut(struct cm_superblocks *s);
 /* Lock held. They may be served again, what they find from now on, if nothing speaks against it.
  * CM_EIO. */
 int cm_session_reopen(struct cm_superblocks *s);
+/* Lock held. The same, if they were served before cm_session_shut(). Nothing of the pool has
+ * changed since then. CM_EIO. */
+int cm_session_take_back(struct cm_superblocks *s);
 /* From here on readers serve nothing, until an epoch begins or the pool is opened again. CM_EIO:
  * the word cannot be written. */
 int cm_super_shut(struct cm_superblocks *s);
+/* Takes back the first and only cm_super_shut() of a cache that has changed nothing of the pool,
+ * while nobody else could. CM_EIO: readers serve nothing until the pool is opened again. */
+int cm_super_unshut(struct cm_superblocks *s);
 /* Lock held. The owner's mode: are readers to be served nothing? CM_EIO. */
 int cm_super_silence(struct cm_superblocks *s, bool silent);
 

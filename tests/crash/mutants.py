@@ -117,7 +117,8 @@ WRAPS = {  # by program, as in the meson.build files
     'pin': ['-Wl,--wrap=cm_guard_load_words', '-Wl,--wrap=cm_guard_look_before'],
     'trust': ['-Wl,--wrap=openat', '-Wl,--wrap=openat64'],
     'seal': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_sync'],
-    'shared': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_lock'],
+    'shared': ['-Wl,--wrap=cm_guard_copy', '-Wl,--wrap=cm_plat_file_lock',
+               '-Wl,--wrap=cm_plat_file_replace'],
     'copy_choice': ['-Wl,--wrap=cm_plat_is_resident'],
     'resident': ['-Wl,--wrap=cm_plat_is_resident', '-Wl,--wrap=preadv64v2']}
 QUICKLY = '-O0'  # for the files of one mutant; all else is compiled with -O1

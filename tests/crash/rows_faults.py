@@ -34,9 +34,7 @@ FAULTS = [
 ''', ''),
     _m('faults, resize left', 'a new file that did not take the place is removed',
        'faults resize plat_replace', RESIZE,
-       '''    if (!replaced)
-        cm_plat_file_remove(made);
-''', ''),
+       '        cm_plat_file_remove(made);\n        stay(', '        stay('),
     _m('faults, container', 'a container that is not opened gives back its file',
        'faults objects plat_alloc', 'objects/objects.c', '    disown(owner, &owned);\n', ''),
     _m('faults, container memory', '... and its memory', 'faults objects plat_alloc',

@@ -5,6 +5,7 @@ from rows import _m, FILE, RECORD, SUPER
 
 SHARED, HOLDS, RANGE = 'state/shared.c', 'state/told.h', 'api/read_range.c'
 MANY = 'api/read_many.c'
+SESSION = 'media/super_session.c'
 HELD = 'unit shared ways'
 
 SHARED_READERS = [
@@ -49,7 +50,7 @@ SHARED_READERS = [
     _m('reader, told', 'a reader compares the incarnation of the record behind each copy', HELD,
        HOLDS, 'word == incarnation && incarnation', 'incarnation'),
     _m('reader, session, none', 'no session is 0, whatever memory held', 'unit shared any_memory',
-       'media/super_session.c', 'next ? next : 2', 'next'),
+       SESSION, 'next ? next : 2', 'next'),
     _m('reader, session', 'a reader compares the session behind each copy', HELD,
        HOLDS, 'session == at_load_acquire(&f->session) &&', ''),
     _m('reader, one block', 'a hit of one block is judged', HELD,
@@ -103,6 +104,18 @@ SHARED_READERS = [
     _m('tell, open', 'an open tells before it writes', 'unit shared told_first', SUPER,
        '    int e = cm_session_shut(s);\n    if (e == 0)\n        e = open_shut(',
        '    int e = 0;\n    if (e == 0)\n        e = open_shut('),
+    _m('tell, no resize', 'a resize that fails lets readers go on', 'unit shared not_resized',
+       'api/resize.c', '        stay(z, e, path);\n', ''),
+    _m('tell, no resize, odd', 'but none whom an owner had told not to',
+       'unit shared not_resized', SESSION, 's->served = was % 2 == 0 && was != 0;',
+       's->served = true;'),
+    _m('tell, no resize, none', 'no session is not made one', 'unit super unshut', SESSION,
+       's->served = was % 2 == 0 && was != 0;', 's->served = was % 2 == 0;'),
+    _m('tell, no resize, not known', 'nor if it is not known whether it failed',
+       'unit shared not_resized', 'api/resize.c', ' && e != CM_EIO && cm_plat', ' && cm_plat'),
+    _m('tell, no resize, done', 'nor if the new pool has the name', 'unit shared not_resized',
+       'api/resize.c', 'e != CM_EIO && cm_plat_file_is_at(&z->old->file, path))',
+       'e != CM_EIO)'),
     _m('tell, mode', 'a mode in which nothing is served reaches readers', HELD, 'api/calls.c',
        'cm_super_silence(&c->super, mode == CM_BYPASS);', 'cm_super_silence(&c->super, false);'),
     _m('tell, mode at once', 'the mode, and what readers are told of it, are one step',

@@ -117,6 +117,8 @@ echo "model variant | expected | result | states | seconds"
 # ---- readers of other processes ----------------------------------------------------------------
 ok ci shared fails OWNERS=0 FAILS
 ok ci shared takeover OPS=1 FEW
+ok all shared resize RESIZE OPS=1 FEW
+ok ci shared resize-fails RESIZE ALONE FAILS OPS=1
 ok all shared fails-3 OWNERS=0 FAILS OPS=3
 ok all shared fails-twice OWNERS=0 FAILS READS=2
 ok all shared takeover-2 FEW
@@ -127,6 +129,7 @@ for m in NO_SESSION NO_RECHECK DROP_SUM NO_VOID ODD_OK TRUST_SUM SIZE_KEPT SIZE_
 done
 must all shared ANY_PROOF FEW
 must all shared SILENT NO_VOID FEW
+must ci shared UNSHUT_ANY RESIZE ALONE FAILS OPS=1
 
 # ---- cells and headers ---------------------------------------------------------------------------
 ok ci publish power

@@ -7,7 +7,9 @@
  * kills the header; large: a new incarnation), drops a record that it cannot write, empties the
  * pool if even that fails, gives the record to another file, and gives up the file without any of
  * this (cm_file_stop). It dies between any two stores, and another one takes over; meanwhile
- * somebody may change the origin, whose validator then shows it. A reader judges the record, reads
+ * somebody may change the origin, whose validator then shows it. RESIZE: before that somebody tries
+ * to give the pool another size, and cannot, or dies: the pool stays, and its readers may go on.
+ * ALONE: nobody takes over. A reader judges the record, reads
  * in steps, and stalls between any two of them.
  *
  * The pool's memory is shared and coherent; nothing is lost, because a power cut ends the readers,
@@ -28,7 +30,7 @@
  *          caller has gone on  ODD_OK a reader begins in an odd session  TRUST_SUM a record counts
  *          though it is not whole  ANY_PROOF the validator is not compared  SIZE_KEPT the record
  *          keeps the old size while the file changes  SIZE_ONCE a reader keeps the size of its
- *          attach
+ *          attach  UNSHUT_ANY a resize that fails lets readers go on whom an owner had told not to
  */
 #ifdef FAILS
 #define FAILING 1
@@ -175,6 +177,18 @@ again:    attach()
   gone = 1
 }
 
+/* cm_resize(): exchange(), whose rename fails. Nothing of the pool has changed meanwhile. */
+inline resize() {
+  if
+  :: session % 2 == 0 -> shut(); if :: open() :: true fi
+#ifdef UNSHUT_ANY
+  :: session % 2 == 1 -> open()
+#else
+  :: session % 2 == 1
+#endif
+  fi
+}
+
 proctype Killer() {
   do
   :: owners > 0 ->
@@ -182,8 +196,13 @@ proctype Killer() {
      dead = 1;
      gone;
      atomic { placed = 0; inc = 0; dead = 0; gone = 0 };
+#ifdef RESIZE
+     resize();
+#endif
      if :: ov < 5 -> ov++ :: true fi; /* nobody was told; the next attach finds it */
-     run Owner(1);
+#ifndef ALONE
+     run Owner(1)
+#endif
   :: break
   od
 }

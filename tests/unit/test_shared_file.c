@@ -134,6 +134,26 @@ int __wrap_cm_plat_file_lock(struct cm_plat_file *file)
     return __real_cm_plat_file_lock(file);
 }
 
+/* The new file cannot take the name of the old one. */
+static int replace_error;
+static bool replace_done; /* it has taken it all the same */
+int __real_cm_plat_file_replace(struct cm_plat_file *new, const char *made,
+                                struct cm_plat_file *old, const char *at, bool *replaced);
+int __wrap_cm_plat_file_replace(struct cm_plat_file *new, const char *made,
+                                struct cm_plat_file *old, const char *at, bool *replaced);
+int __wrap_cm_plat_file_replace(struct cm_plat_file *new, const char *made,
+                                struct cm_plat_file *old, const char *at, bool *replaced)
+{
+    const int e = replace_error;
+    replace_error = 0;
+    if (e == 0)
+        return __real_cm_plat_file_replace(new, made, old, at, replaced);
+    if (replace_done)
+        CHECK_EQ(rename(made, at), 0);
+    *replaced = false;
+    return e;
+}
+
 static void no_line(void *ctx, int level, const char *text)
 {
     (void)ctx;
@@ -142,6 +162,41 @@ static void no_line(void *ctx, int level, const char *text)
     CHECK(level > CM_LOG_WARNING);
 }
 #endif
+
+/* The pool cannot get another size. So it is as it was, for readers, too; but not if the new one
+ * may have its name, nor if readers were served nothing before. */
+static void test_not_resized(void)
+{
+#ifdef _WIN32
+    SKIP("Windows has closed the old file by then");
+#else
+    static const struct {
+        int error;
+        bool done, odd, served;
+    } cases[] = { { CM_EACCES, false, false, true },
+                  { CM_EACCES, false, true, false },
+                  { CM_EIO, false, false, false },
+                  { CM_ENOENT, true, false, false } };
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    o.size = 3 * MIB;
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        CASE("case %u", i);
+        REQUIRE(file_up());
+        if (cases[i].odd)
+            CHECK_EQ(cm_super_shut(&owner->super), 0);
+        CHECK_EQ(cm_close(owner), 0);
+        owner = NULL;
+        replace_error = cases[i].error;
+        replace_done = cases[i].done;
+        CHECK_EQ(cm_resize(path, &o, NULL), cases[i].error);
+        CHECK_EQ(hits(g, 0, 10, 1), cases[i].served ? 10 : 0);
+        owner = open_pool(path, 0); /* the old one or the new one */
+        REQUIRE(owner != NULL);
+        CHECK_EQ(hits(g, 0, 10, 1), cases[i].done ? 0 : 10);
+        file_down();
+    }
+#endif
+}
 
 /* The pool is resized between the opening of its file and the look at it. Whoever looks finds the
  * new one, and the log has no line of it. */
@@ -504,6 +559,7 @@ const struct harness_test shared_file_tests[] = {
     TEST(beside),
     TEST(rights),
     TEST(resized),
+    TEST(not_resized),
     TEST(resized_meanwhile),
     TEST(one_owner),
     TEST(deleted_meanwhile),

@@ -24,6 +24,15 @@ static int call_shut(struct pair *p)
 {
     return cm_super_shut(&p->s);
 }
+static int call_unshut(struct pair *p)
+{
+    p->s.served = true;
+    return cm_super_unshut(&p->s);
+}
+static int call_unshut_odd(struct pair *p)
+{
+    return cm_super_unshut(&p->s);
+}
 static int silence(struct cm_superblocks *s, bool silent)
 {
     cm_lock_acquire(&s->lock);
@@ -134,6 +143,8 @@ static const struct {
     { "format", "EEEE", call_format },
     { "kill", "..EEEE", call_kill },
     { "shut", "E.", call_shut },
+    { "unshut", "E.", call_unshut },
+    { "unshut odd", "", call_unshut_odd },
     { "silence", "E.", call_silence },
     { "speak", "E.", call_speak },
     { "speak on", "", call_speak_on },
@@ -239,6 +250,31 @@ static void test_still_shut(void)
     CHECK_EQ(*session, shut); /* what was not forgotten still is not */
     CHECK_EQ(cm_super_bump_epoch(&p.s, &p.failed), 0);
     CHECK_EQ(*session, shut + 1);
+    pair_end(&p);
+}
+
+/* What was shut is taken back, unless it had been so already. */
+static void test_unshut(void)
+{
+    struct pair p;
+    CALL(writer_begin(&p));
+    uint64_t *const session = cm_super_session_at(&p.media);
+    const uint64_t was = *session;
+    CHECK_EQ(cm_super_shut(&p.s), 0);
+    CHECK_EQ(*session, was + 1);
+    CHECK_EQ(cm_super_unshut(&p.s), 0);
+    CHECK_EQ(*session, was + 2); /* never the same number twice */
+    CHECK_EQ(silence(&p.s, true), 0);
+    CHECK_EQ(silence(&p.s, false), 0);
+    CHECK_EQ(*session, was + 4); /* everything is forgotten */
+    *session = was + 5;
+    CHECK_EQ(cm_super_shut(&p.s), 0);
+    CHECK_EQ(cm_super_unshut(&p.s), 0);
+    CHECK_EQ(*session, was + 5);
+    *session = 0; /* none */
+    CHECK_EQ(cm_super_shut(&p.s), 0);
+    CHECK_EQ(cm_super_unshut(&p.s), 0);
+    CHECK_EQ(*session, 1);
     pair_end(&p);
 }
 
@@ -598,6 +634,7 @@ static void test_choose(void)
 const struct harness_test super_steps_tests[] = {
     TEST(steps_fail),
     TEST(still_shut),
+    TEST(unshut),
     TEST(unreadable_session),
     TEST(open_unwritable),
     TEST(sync_failed_unwritten),
