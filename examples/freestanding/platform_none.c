@@ -60,6 +60,7 @@ ANSWER(int, cm_plat_file_replace, (struct cm_plat_file *f, const char *made,
        struct cm_plat_file *old, const char *path, bool *replaced), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_pread, (struct cm_plat_file *f, void *buf, size_t n, uint64_t at),
        CM_ENOTSUP)
+ANSWER(bool, cm_plat_is_mount_point, (const char *path), false)
 ANSWER(int, cm_plat_real_path, (const char *path, char real[PLAT_PATH]), CM_ENOTSUP)
 NOTHING(cm_plat_file_close, (struct cm_plat_file *f))
 NOTHING(cm_plat_file_void, (struct cm_plat_file *f))

@@ -19,6 +19,10 @@
 #include "api/resize.h"
 
 #define BESIDE ".cachemax-resize"
+#define MOUNT_POINT                                                                                \
+    "its path is a mount point (a file that a container was given, say), so no other file can "    \
+    "take "                                                                                        \
+    "its place: resize it under its own path"
 #define STEP_CALLS 256u
 #define FLUSH_BYTES ((size_t)1 << 20)
 #define SYNC_BYTES ((uint64_t)16 << 20)
@@ -344,6 +348,8 @@ static int resize(struct cm_resizing *z, const char *path, char real[2 * PLAT_PA
     if (e)
         return refuse(z, e, path, cm_strerror(e));
     e = remove_left(z, made);
+    if (e == 0 && cm_plat_is_mount_point(real)) /* before all is copied for nothing */
+        e = CM_ENOTSUP;
     if (e == 0)
         e = cm_carry_look(z);
     if (e == 0)
@@ -377,9 +383,10 @@ static void say_end(const struct cm_resizing *z, int e, const char *path, const 
     (void)cm_refuse(z->opts.log, z->opts.log_ctx, e,
                     "%s: cannot be resized from %llu to %llu bytes: %s", path,
                     (unsigned long long)z->report->old_size, (unsigned long long)z->opts.size,
-                    why[0]           ? why
-                    : e == CM_EMOVED ? "its path leads to another file by now"
-                                     : cm_strerror(e));
+                    why[0]            ? why
+                    : e == CM_EMOVED  ? "its path leads to another file by now"
+                    : e == CM_ENOTSUP ? MOUNT_POINT
+                                      : cm_strerror(e));
 }
 
 int cm_resize(const char *path, const cm_resize_options *opts, cm_resize_report *report)

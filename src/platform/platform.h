@@ -64,15 +64,18 @@ int cm_plat_file_link(struct cm_plat_file *f, const char *path);
 /* `f` is a new file that cm_plat_file_link has given the name `made`. Gives it the name `path` in
  * one step, durably, in place of `old`, whose lock the caller has. It gets the mode, the group and
  * (POSIX) the access list of `old`. Windows cannot replace an open file: there `old` is closed.
- * CM_EMOVED: `path` does not lead to `old` any more. CM_EOWNED: another process has opened `old`
- * meanwhile (Windows). CM_EIO with *replaced: it may not be durable. Other errors as above; then
- * `old` has its name. */
+ * CM_EMOVED: `path` does not lead to `old` any more. CM_ENOTSUP: it is a mount point. CM_EOWNED:
+ * another process has opened `old` meanwhile (Windows). CM_EIO with *replaced: it may not be
+ * durable. Other errors as above; then `old` has its name. */
 int cm_plat_file_replace(struct cm_plat_file *f, const char *made, struct cm_plat_file *old,
                          const char *path, bool *replaced);
 /* The path of an existing file without symbolic links, in `real`. (Windows: as it is.) CM_EINVAL:
  * it is too long. */
 #define PLAT_PATH 8192u
 int cm_plat_real_path(const char *path, char real[PLAT_PATH]);
+/* Is something mounted there? Then nothing can take the file's name. false also where the system
+ * does not say it (Linux before 5.8). */
+bool cm_plat_is_mount_point(const char *path);
 /* Use this instead of cm_plat_file_link: closes and removes the file. Safe on PLAT_FILE_INIT. */
 void cm_plat_file_abandon(struct cm_plat_file *f, const char *path);
 /* CM_ENOENT CM_EACCES CM_ENOTFILE (directory, device, fifo: must not block on one) CM_EIO. */

@@ -539,7 +539,7 @@ int cm_plat_file_replace(struct cm_plat_file *f, const char *made, struct cm_pla
         rc = CM_EMOVED;
     }
     if (rc == 0 && rename(made, path) != 0) {
-        rc = cm_posix_error(errno);
+        rc = errno == EBUSY ? CM_ENOTSUP : cm_posix_error(errno);
     }
     if (rc == 0) {
         *replaced = true;

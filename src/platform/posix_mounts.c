@@ -25,6 +25,10 @@
 
 #include "platform/posix.h"
 
+#ifndef STATX_ATTR_MOUNT_ROOT
+#define STATX_ATTR_MOUNT_ROOT 0x2000u /* Linux 5.8 */
+#endif
+
 /* Reads a whole file of the kernel. NULL: it cannot be read, or not all of it. The caller frees the
  * text. */
 static char *read_all(const char *path)
@@ -227,4 +231,14 @@ bool cm_posix_fuse_user(int fd, uint32_t *user)
     }
     cm_posix_mounts_free(&m);
     return is;
+}
+
+bool cm_plat_is_mount_point(const char *path)
+{
+    POSIX_NO_CANCEL;
+    struct statx stx;
+
+    memset(&stx, 0, sizeof stx);
+    return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &stx) == 0 &&
+           (stx.stx_attributes & stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
 }

@@ -378,6 +378,12 @@ bool cm_plat_file_is_at(const struct cm_plat_file *f, const char *path)
     return true;
 }
 
+bool cm_plat_is_mount_point(const char *path)
+{
+    (void)path;
+    return false; /* a directory only */
+}
+
 int cm_plat_real_path(const char *path, char real[PLAT_PATH])
 {
     if (strlen(path) >= PLAT_PATH) {

@@ -371,6 +371,13 @@ static int resize_error(const char *pool, int code, const struct course *w)
         tool_message(pool, "was replaced by another file meanwhile; that one was left untouched");
         return TOOL_FAILED;
     }
+    if (code == CM_ENOTSUP) {
+        if (w->asked)
+            tool_message(pool, "for its mount the pool's path is a mount point (a file that a "
+                               "container was given, say), so no other file can take its place; "
+                               "end the mount, and resize the pool under its own path");
+        return TOOL_FAILED; /* without a mount the log's line says it */
+    }
     if (code == CM_EEXIST) /* without a mount the log's line says which file it is */
         return w->asked ? in_the_way(pool) : TOOL_FAILED;
     return tool_pool_error(pool, code, TOOL_OPENING);

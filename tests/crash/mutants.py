@@ -107,7 +107,7 @@ WRAPS = {  # by program, as in the meson.build files
              '-Wl,--wrap=cm_posix_allocate', '-Wl,--wrap=cm_plat_random'],
     'room': ['-Wl,--wrap=' + c for c in ('cm_persist_choose', 'fallocate64', 'fsync', 'ioctl',
                                          'msync', 'pwrite64')],
-    'resize': ['-Wl,--wrap=cm_record_at'],
+    'resize': ['-Wl,--wrap=cm_record_at', '-Wl,--wrap=cm_plat_is_mount_point'],
     'files': ['-Wl,--wrap=cm_lookup_cached', '-Wl,--wrap=cm_record_at',
               '-Wl,--wrap=cm_survey_blocks'],
     'warm': ['-Wl,--wrap=cm_lookup_cached', '-Wl,--wrap=cm_survey_blocks'],

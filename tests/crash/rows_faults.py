@@ -24,6 +24,12 @@ FAULTS = [
        '    z->all = cm_media_slots(&z->old->media) * CM_BLOCK_SIZE;', '    z->all = 0;'),
     _m('resize, total of nothing', 'also if nothing is cached', 'unit resize progress_of_nothing',
        RESIZE, '    if (z->chosen > 0)\n', ''),
+    _m('resize, mount point', 'a mount point is refused before the copy', 'unit resize mounted',
+       RESIZE, 'if (e == 0 && cm_plat_is_mount_point(real))',
+       'if (0 && cm_plat_is_mount_point(real))'),
+    _m('resize, mount point, at the end', 'and at the end, if nobody knew it before',
+       'unit platform mount_point', 'platform/posix_create.c',
+       'errno == EBUSY ? CM_ENOTSUP : cm_posix_error(errno)', 'cm_posix_error(errno)'),
     _m('faults, resize', 'a new file that is not used is closed', 'faults resize plat_sync', RESIZE,
        '''    if (e)
         cm_plat_file_abandon(&z->new_file, made);

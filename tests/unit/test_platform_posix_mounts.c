@@ -11,6 +11,8 @@
 #include "platform/posix.h"
 
 #include <inttypes.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
@@ -160,9 +162,49 @@ static void test_volumes_unknown(void)
     CHECK_EQ(unlink(in_dir("a")), 0);
 }
 
+/* A file that is a mount point, as a container gets one. No other file can take its name. */
+static void mount_point_body(void *arg)
+{
+    char path[512], made[512], real[512];
+    struct cm_plat_file old = PLAT_FILE_INIT, new = PLAT_FILE_INIT;
+    bool replaced = true;
+    struct statx stx;
+
+    (void)arg;
+    memset(&stx, 0, sizeof stx);
+    mount_here("tmpfs", dir, "size=8m");
+    if (statx(AT_FDCWD, dir, 0, STATX_TYPE, &stx) != 0 ||
+        (stx.stx_attributes_mask & 0x2000 /* STATX_ATTR_MOUNT_ROOT */) == 0) {
+        _exit(CHILD_CANNOT);
+    }
+    (void)snprintf(real, sizeof real, "%s", in_dir("real"));
+    (void)snprintf(path, sizeof path, "%s", in_dir("pool"));
+    (void)snprintf(made, sizeof made, "%s", in_dir("made"));
+    make_file(path, "");
+    CHECK_EQ(plat_create(&old, real, MIB, true, NULL, NULL), 0);
+    REQUIRE(mount(real, path, NULL, MS_BIND, NULL) == 0);
+    CHECK(cm_plat_is_mount_point(dir));
+    CHECK(cm_plat_is_mount_point(path));
+    CHECK(!cm_plat_is_mount_point(real));
+    CHECK(!cm_plat_is_mount_point(in_dir("none")));
+    CHECK_EQ(plat_create(&new, made, 2 * MIB, true, NULL, NULL), 0);
+    CHECK_EQ(cm_plat_file_replace(&new, made, &old, path, &replaced), CM_ENOTSUP);
+    CHECK(!replaced);
+    CHECK_EQ(cm_plat_file_replace(&new, made, &old, real, &replaced), 0);
+    CHECK(replaced);
+    cm_plat_file_close(&old);
+    cm_plat_file_close(&new);
+}
+
+static void test_mount_point(void)
+{
+    CHECK_CHILD_OR_SKIP(mount_point_body, NULL, "may not mount, or the kernel is too old");
+}
+
 const struct harness_test platform_posix_mounts_tests[] = {
     TEST(mount_without_source),
     TEST(mounts_unknown),
     TEST(volumes_unknown),
+    TEST(mount_point),
     TEST_END,
 };

@@ -562,6 +562,38 @@ static void test_told(void)
     expect_told(&o, CM_ENOENT, 1);
 }
 
+/* A mount point: that is said before anything is copied. */
+static bool mounted;
+bool __real_cm_plat_is_mount_point(const char *at);
+bool __wrap_cm_plat_is_mount_point(const char *at);
+bool __wrap_cm_plat_is_mount_point(const char *at)
+{
+    return mounted || __real_cm_plat_is_mount_point(at);
+}
+
+static void test_mounted(void)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    struct pool p;
+    int left = 0;
+    make(&p, 8 * MIB, 0, 0);
+    fill_file(&p, 1, 100);
+    down(&p);
+    o.size = 16 * MIB;
+    o.progress = cancel; /* at the first step */
+    o.progress_ctx = &left;
+    mounted = true;
+    expect_told(&o, CM_ENOTSUP, 1);
+    mounted = false;
+    CHECK(strstr(line, "is a mount point") != NULL);
+    CHECK(strstr(line, "under its own path") != NULL);
+    CHECK_EQ(os_size(made), -1);
+    up_and_check(&p);
+    CHECK_EQ(count_hits(&p, 1, 100), 100);
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* Nothing is cached. */
 static void test_progress_of_nothing(void)
 {
@@ -735,7 +767,7 @@ static const struct harness_test tests[] = {
     TEST(many_files),  TEST(damage),    TEST(killed),    TEST(older),
     TEST(failed_sync), TEST(dirty),     TEST(refused),   TEST(progress_of_nothing),
     TEST(left_over),   TEST(old_file),  TEST(shape),     TEST(table),
-    TEST(told),        TEST(unjudged),  TEST(many_kept),
+    TEST(told),        TEST(unjudged),  TEST(many_kept), TEST(mounted),
 };
 
 int main(int argc, char **argv)
