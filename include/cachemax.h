@@ -743,8 +743,8 @@ CM_API int cm_close(cm_cache *cache);
 
 /* Sets the mode, an enum cm_mode. It is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget
  * work in every mode. With CM_BYPASS readers of other processes (CM_OPEN_SHARED) find nothing
- * either. CM_EINVAL (unknown mode) CM_EREADONLY. CM_EIO: the mode is set here, but that cannot be
- * told to readers of other processes. */
+ * either; after cm_close() they do. CM_EINVAL (unknown mode) CM_EREADONLY. CM_EIO: the mode is set
+ * here, but that cannot be told to readers of other processes. */
 CM_API int cm_set_mode(cm_cache *cache, int mode);
 
 /* Sets another cm_options.fill_rate_limit, from the next fill on. CM_EREADONLY. */

@@ -367,6 +367,11 @@ int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_
         s->now.memo = *memo;
         s->now.inc_mark = s->next_incarnation; /* nobody uses the rest of the range now */
         e = write_both(s);
+        /* The owner's mode ends with its session. In every mode it has forgotten what it was told
+         * to. After CLEAN: if it dies before that, they are served nothing until the next open, as
+         * they are if the word cannot be written. */
+        if (e == 0)
+            (void)cm_super_silence(s, false);
     }
     cm_lock_release(&s->lock);
     return e;

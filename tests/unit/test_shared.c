@@ -471,6 +471,28 @@ static void test_mode_untold(void)
     both_down(&b);
 }
 
+/* The mode ends with the owner that closes the pool; but readers are served nothing if something
+ * was not forgotten. What a bracket forgets in this mode stays so. */
+static void test_closed_silent(void)
+{
+    for (unsigned unforgotten = 0; unforgotten < 2; unforgotten++) {
+        CASE("unforgotten %u", unforgotten);
+        struct both b;
+        REQUIRE(both_up(&b, 0));
+        CHECK_EQ(cm_set_mode(b.p.c, CM_BYPASS), 0);
+        CHECK_EQ(cm_invalidate(b.f, 0, BLK), 0);
+        if (unforgotten)
+            CHECK_EQ(cm_super_shut(&b.p.c->super), 0);
+        CHECK_EQ(hits(b.g, 0, 10, 1), 0);
+        detach(b.f);
+        CHECK_EQ(cm_close(b.p.c), 0);
+        b.p.c = NULL;
+        CHECK_EQ(hits(b.g, 0, 10, 1), unforgotten ? 0 : 9);
+        CHECK_EQ(cm_close(b.r), 0);
+        pool_end(&b.p);
+    }
+}
+
 /* A mode that ends, and another owner that finds all as it was: the reader goes on by itself. */
 static void test_goes_on(void)
 {
@@ -763,6 +785,7 @@ const struct harness_test shared_tests[] = {
     TEST(any_memory),
     TEST(ways),
     TEST(mode_untold),
+    TEST(closed_silent),
     TEST(goes_on),
     TEST(told_first),
 
