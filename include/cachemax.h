@@ -604,7 +604,9 @@ enum {
      * that change something return CM_EREADONLY; cm_pin_range() and cm_check() return CM_ENOTSUP.
      * Statistics, times to live and advice are those of this cache alone. Readers and owner may be
      * killed or stopped at any time. Without an owner readers go on, and attach files, but nobody
-     * tells them of changes. docs/embedding.md "Several processes, one pool". */
+     * tells them of changes. They are served nothing until another owner opens the pool if one
+     * could not (cm_open() returned CM_ENOSPC or CM_EIO), or was killed while it opened the pool,
+     * emptied it, or was in CM_BYPASS. docs/embedding.md "Several processes, one pool". */
     CM_OPEN_SHARED = 1u << 6,
     /* Hits and fills copy with the routines that a table of CPUs names. Else some of the first
      * thousands of hits measure which routine is the fastest here, and how many lines it should

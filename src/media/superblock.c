@@ -323,7 +323,7 @@ static int open_shut(struct cm_superblocks *s, const struct cm_super_owner *owne
      * store. The copies that are there say what the last owner left, or that it was opened. */
     if (e == CM_EIO && !lost && !s->lost && cm_super_has_no_room(s))
         e = CM_ENOSPC;
-    /* But readers are not served. */
+    /* After CM_ENOSPC one copy may be a new one, or torn, so readers are not served. */
     const bool untouched = (e == CM_ESEAL || e == CM_ENOSPC) && !lost;
     if (e && s->sync && !untouched) { /* the same loss, found at a later sync */
         *emptied = true;
@@ -338,6 +338,8 @@ static int open_shut(struct cm_superblocks *s, const struct cm_super_owner *owne
         cm_super_void(s);
     if (e == 0)
         (void)cm_session_reopen(s);
+    else if (e == CM_ESEAL) /* neither copy has been changed: readers judge as before */
+        (void)cm_session_take_back(s);
     return e;
 }
 

@@ -112,6 +112,7 @@ void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner
  * Nothing else may be stored before that. s->now was read before. Sets *emptied when the epoch was
  * bumped. CM_EIO: nothing has changed, but readers may be served nothing until the next open; or,
  * if s->failed, without DAX, the file is no pool any more.
+ * CM_ESEAL: nothing has changed, for readers neither.
  * CM_ENOSPC: a copy-on-write volume has no room for a rewrite; the pool is what the last owner
  * left, or what one leaves that was killed while it opened it. */
 int cm_super_open(struct cm_superblocks *s, const struct cm_super_owner *owner, bool *emptied);

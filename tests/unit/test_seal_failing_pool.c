@@ -447,6 +447,50 @@ static void test_failing_reader(void)
     judge(&t);
 }
 
+/* Another owner cannot open the pool, because a tag of its new superblocks cannot be computed. The
+ * pool is as it was, for readers, too: they go on, unless they were served nothing before. */
+static void failing_owner(bool odd)
+{
+    const cm_file_id id = id_of(1);
+    cm_validator v;
+    struct scene t;
+    struct pool reader;
+    cm_file *f = NULL;
+    unsigned n = 0;
+    int e;
+    begin(&t, false);
+    reader = t.s.p;
+    reader.o.flags = CM_OPEN_SHARED;
+    REQUIRE(cm_open(t.path, &reader.o, &reader.c) == 0);
+    v = valid_now();
+    CHECK_EQ(cm_file_open(reader.c, &id, &v, 0, &f), 0);
+    if (odd)
+        CHECK_EQ(cm_super_shut(&t.s.p.c->super), 0);
+    down(&t);
+    do {
+        CASE("call %u", n);
+        t.s.key.fails = 1;
+        t.s.key.after = n++;
+        e = cm_open(t.path, &t.s.p.o, &t.s.p.c);
+        t.s.key.fails = 0;
+        CHECK(e == 0 || e == CM_ESEAL);
+        CHECK_EQ(hits(f, 0, MANY, 7), e && odd ? 0 : MANY);
+    } while (e && n < 100);
+    CHECK(n > 4); /* two copies were judged, and two sealed */
+    REQUIRE(e == 0);
+    detach(f);
+    CHECK_EQ(cm_close(reader.c), 0);
+    CHECK_EQ(cm_close(t.s.p.c), 0);
+    up(&t);
+    judge(&t);
+}
+
+static void test_failing_owner(void)
+{
+    CALL(failing_owner(false));
+    CALL(failing_owner(true));
+}
+
 /* A reader of the pool of file 9, whose content only its size tells apart: as size_tells(). */
 static bool size_tells_reader(unsigned after, unsigned fails)
 {
@@ -516,21 +560,10 @@ static void test_failing_reader_super(void)
 }
 
 const struct harness_test seal_failing_pool_tests[] = {
-    TEST(failing_epoch),
-    TEST(failing_fsync),
-    TEST(failing_grow),
-    TEST(failing_growth),
-    TEST(failing_fsync_beside),
-    TEST(failing_epoch_at_close),
-    TEST(failing_size),
-    TEST(failing_comparison),
-    TEST(failing_end),
-    TEST(failing_size_tells),
-    TEST(failing_places),
-    TEST(failing_objects),
-    TEST(failing_bucket),
-    TEST(failing_reader),
-    TEST(failing_reader_size),
-    TEST(failing_reader_super),
-    TEST_END,
+    TEST(failing_epoch),       TEST(failing_fsync),        TEST(failing_grow),
+    TEST(failing_growth),      TEST(failing_fsync_beside), TEST(failing_epoch_at_close),
+    TEST(failing_size),        TEST(failing_comparison),   TEST(failing_end),
+    TEST(failing_size_tells),  TEST(failing_places),       TEST(failing_objects),
+    TEST(failing_owner),       TEST(failing_bucket),       TEST(failing_reader),
+    TEST(failing_reader_size), TEST(failing_reader_super), TEST_END,
 };
