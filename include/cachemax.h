@@ -563,15 +563,15 @@ typedef struct cm_grow_report {
  * it may again.
  * Blocks for the time that the volume needs to allocate the new part of the file. Any thread may
  * call it. *report may be NULL.
- * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (not a multiple of 4096; not
- * some 70 blocks more than now; more than a pool may have) CM_ENOTSUP (size is above grow_max,
- * which may be 0; the pool has grown four times; Windows) CM_ENOSPC CM_ENOMEM CM_EIO (also: a
- * header cannot be read, or the file was truncated) CM_ESEAL CM_EFORGET. After an error the pool
- * has its old size, and what it held; but if a sync of its superblock failed, or the file was
- * truncated, it may be empty. CM_ENOSPC comes before anything is written, if the volume says how
- * much it has free, and the pool is not sparse.
- * The log says why it did not grow: CM_LOG_INFO for CM_ENOTSUP and CM_EPOOLSIZE, because
- * cm_resize() may do it, else CM_LOG_WARNING.
+ * CM_EBUSY (another thread does) CM_EINVAL CM_EREADONLY CM_EPOOLSIZE (not a multiple of 4096; more
+ * than it can become; too little more for a new index and 64 slots: those take 88 blocks at 16 MiB
+ * and some 0.5 % of the size above 256 MiB, and the log says the least size) CM_ENOTSUP (size is
+ * above grow_max, which may be 0; the pool has grown four times; Windows) CM_ENOSPC CM_ENOMEM
+ * CM_EIO (also: a header cannot be read, or the file was truncated) CM_ESEAL CM_EFORGET. After an
+ * error the pool has its old size, and what it held; but if a sync of its superblock failed, or the
+ * file was truncated, it may be empty. CM_ENOSPC comes before anything is written, if the volume
+ * says how much it has free, and the pool is not sparse. The log says why it did not grow:
+ * CM_LOG_INFO for CM_ENOTSUP and CM_EPOOLSIZE, because cm_resize() may do it, else CM_LOG_WARNING.
  * Readers of other processes (CM_OPEN_SHARED) are served nothing more: for them it is another pool,
  * which they have to open again. For a pool in memory, see cm_open_memory(). */
 CM_API int cm_grow(cm_cache *cache, uint64_t size, cm_grow_report *report);

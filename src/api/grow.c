@@ -14,6 +14,9 @@
  * Who: users, through cachemax.h; api/.
  */
 #include "api/cache.h"
+
+#include <stdio.h>
+
 #include "protocol/reindex.h"
 #include "state/file_record.h"
 #include "state/policy_sample.h"
@@ -56,14 +59,21 @@ static int refuse(cm_cache *c, int code, uint64_t size, const char *why)
     return code;
 }
 
-/* Why a larger pool cannot have this size. */
-static const char *wrong_size(const struct cm_cache *c, uint64_t size)
+/* A larger pool cannot have this size. */
+static int wrong_size(cm_cache *c, uint64_t size)
 {
+    const uint64_t least = cm_format_grow_least(&c->media.geo);
+    char why[128] = "that is more than it can become in its place";
     if (size % CM_BLOCK_SIZE != 0)
-        return "the new size is no multiple of 4096";
+        return refuse(c, CM_EPOOLSIZE, size, "the new size is no multiple of 4096");
     if (size <= c->media.geo.pool_size)
-        return "that is not larger; cm_resize() also makes a pool smaller";
-    return "it needs at least some 70 blocks more than now, and no more than a pool may have";
+        return refuse(c, CM_EPOOLSIZE, size,
+                      "that is not larger; cm_resize() also makes a pool smaller");
+    if (size < least)
+        (void)snprintf(why, sizeof(why),
+                       "it needs a new index for all, and 64 slots more: %llu bytes at least",
+                       (unsigned long long)least);
+    return refuse(c, CM_EPOOLSIZE, size, why);
 }
 
 /* May the pool have this size? */
@@ -83,7 +93,7 @@ static int plan(struct grow *z, uint64_t size)
             c, e, size,
             "it has grown as often as it may; after a resize of the closed pool it may grow again");
     if (e)
-        return refuse(c, e, size, wrong_size(c, size));
+        return wrong_size(c, size);
     e = cm_file_can_forget(c);
     if (e == 0 && (at_load_relaxed(&c->failing) || cm_cache_whole(c)))
         e = CM_EIO;

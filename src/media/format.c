@@ -192,6 +192,17 @@ int cm_format_grow(const struct cm_geometry *g, uint64_t size, struct cm_geometr
     return 0;
 }
 
+uint64_t cm_format_grow_least(const struct cm_geometry *g)
+{
+    struct cm_geometry to = *g;
+    uint64_t word;
+    if (g->parts == CM_PARTS)
+        return 0;
+    const uint64_t tables = lay_out_part(&to, CM_SLOTS_MIN);
+    const uint64_t size = g->pool_size + tables + CM_SLOTS_MIN * CM_BLOCK_SIZE;
+    return cm_format_grow(g, size, &to, &word) == 0 ? size : 0;
+}
+
 /* Adds the part that a word of a superblock describes. */
 static int add_part(struct cm_geometry *g, uint64_t word)
 {

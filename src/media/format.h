@@ -365,6 +365,8 @@ int cm_format_geometry(const struct cm_super *sb, struct cm_geometry *g);
  * more. */
 int cm_format_grow(const struct cm_geometry *g, uint64_t size, struct cm_geometry *to,
                    uint64_t *word);
+/* The least size to which it may grow; 0: none. */
+uint64_t cm_format_grow_least(const struct cm_geometry *g);
 /* The size of a pool with its parts. */
 uint64_t cm_format_size(const struct cm_super *sb);
 /* May a file of `bytes` bytes be the pool, whose size is `size`? 0, CM_ETRUNCATED, CM_EOVERSIZE. */

@@ -103,6 +103,28 @@ static void test_part_bounds(void)
     CHECK_EQ(cm_format_geometry(&sb, &to), CM_EDAMAGED);
 }
 
+/* The least size of a larger pool is one, also of a pool that has grown, and a page less is none.
+ */
+static void test_least_growth(void)
+{
+    static const uint64_t tables[] = { 0, CM_INCOMPAT_NAMES };
+    for (unsigned i = 0; i < 2 * 20; i++) {
+        const uint64_t from = MIB << i / 2;
+        struct cm_geometry g, to;
+        uint64_t word, least;
+        CASE("%u: %llu", i, (unsigned long long)from);
+        CHECK_EQ(cm_format_plan(from, 0, tables[i % 2], &g), 0);
+        for (unsigned k = 0; k < CM_PARTS; k++) {
+            least = cm_format_grow_least(&g);
+            CHECK(least > g.pool_size);
+            CHECK_EQ(cm_format_grow(&g, least - BLK, &to, &word), CM_EPOOLSIZE);
+            REQUIRE(cm_format_grow(&g, least, &to, &word) == 0);
+            g = to;
+        }
+        CHECK_EQ(cm_format_grow_least(&g), 0);
+    }
+}
+
 /* One more page makes the 64th slot of a part, and one more slot too many buckets in a stripe. */
 static void test_growth_bounds(void)
 {
@@ -116,6 +138,7 @@ static void test_growth_bounds(void)
     do
         size += BLK;
     while (cm_format_grow(&g, size, &to, &word) == CM_EPOOLSIZE);
+    CHECK_EQ(cm_format_grow_least(&g), size);
     CHECK_EQ(to.slots - g.slots, CM_SLOTS_MIN);
     CHECK_EQ(to.parts, 1);
     CHECK_EQ(to.pool_size, size);
@@ -190,6 +213,11 @@ static void test_times(void)
 }
 
 const struct harness_test format_bounds_tests[] = {
-    TEST(geometry_bounds), TEST(part_bounds), TEST(growth_bounds),
-    TEST(size_is),         TEST(times),       TEST_END,
+    TEST(geometry_bounds),
+    TEST(part_bounds),
+    TEST(growth_bounds),
+    TEST(least_growth),
+    TEST(size_is),
+    TEST(times),
+    TEST_END,
 };

@@ -517,8 +517,8 @@ static void test_refused(void)
     CHECK(strstr(said, "not larger") != NULL);
     CHECK_EQ(cm_grow(p.c, 3 * MIB, NULL), CM_EPOOLSIZE);
     CHECK(strstr(said, "cm_resize") != NULL);
-    CHECK_EQ(cm_grow(p.c, 4 * MIB + 60 * BLK, NULL), CM_EPOOLSIZE);
-    CHECK(strstr(said, "some 70 blocks more") != NULL);
+    CHECK_EQ(cm_grow(p.c, 4 * MIB + 72 * BLK, NULL), CM_EPOOLSIZE);
+    CHECK(strstr(said, "64 slots more: 4493312 bytes at least") != NULL);
     CHECK_EQ(cm_grow(NULL, 8 * MIB, NULL), CM_EHANDLE);
     CHECK_EQ(pool_info(p.c).size, 4 * MIB);
     CHECK_EQ(p.c->super.now.growing, 0);
