@@ -40,7 +40,9 @@ struct cmc_options {
     const char *where; /* path of the service's socket; Windows: \\.\pipe\NAME */
     uint32_t flags;    /* CMC_NO_RING */
     /* A service that is slower has lost the connection; 0: 2000. A call may wait so long for each
-     * step: the stream, a new connection, the hello, the open of its file, and its own answer. */
+     * step: the stream, a new connection, the hello, the open of its file, and its own answer. A
+     * call that does not get the stream because the service answers other threads all the time
+     * passes; but ends, cmc_file_close() and cmc_file_revalidate() wait on as long as it does. */
     uint32_t timeout_ms;
 };
 #define CMC_NO_RING 1u /* no shared memory: messages by the socket only */

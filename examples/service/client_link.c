@@ -5,7 +5,7 @@
  * Owns: the stream, the ring and its slots. A request goes through the ring if there is one, the
  * message fits a slot, and a slot is free; else through the stream, one at a time. A service that
  * sends nonsense or is slower than the time-out has lost the link: whoever waits gets LINK_LOST,
- * and nothing is sent any more.
+ * and nothing is sent any more. Threads that wait for each other are no sign of that.
  *
  * Who: client.c.
  */
@@ -30,6 +30,7 @@ struct link {
     uint32_t hello_flags; /* of the reply */
     struct client_stream stream;
     os_mutex lock;                /* the stream's messages */
+    _Atomic uint64_t moved;       /* when the stream was last used as it should */
     uint64_t tag;                 /* lock */
     struct ring_patience patient; /* lock */
     struct ring_side ring;
@@ -186,6 +187,32 @@ static size_t receive_message(struct link *l, const struct piece room[2], struct
     return bytes;
 }
 
+/* What must be told if the service is there: else a bracket or a file would stay open, or a version
+ * would not be seen. All others can pass. */
+static bool must_be_told(uint16_t command)
+{
+    return command == CMP_WRITE_END || command == CMP_SYNC_END || command == CMP_CLOSE ||
+           command == CMP_REVALIDATE;
+}
+
+/* Waits for the stream. False: it is lost, or other threads have had it all the time. That says
+ * nothing about the service as long as it answers them, so what must be told waits on then. */
+static bool take_stream(struct link *l, uint16_t command)
+{
+    uint64_t left = l->timeout_ns;
+
+    while (!os_lock_within(&l->lock, left)) {
+        const uint64_t until = atomic_load(&l->moved) + l->timeout_ns, now = os_now_ns();
+
+        if (now >= until)
+            (void)lose(l); /* nobody got an answer */
+        if (link_is_lost(l) || !must_be_told(command))
+            return false;
+        left = until - now;
+    }
+    return true;
+}
+
 static int64_t ask_by_stream(struct link *l, const struct request *q, struct answer *a,
                              struct ring_pass *pass)
 {
@@ -197,9 +224,8 @@ static int64_t ask_by_stream(struct link *l, const struct request *q, struct ans
     struct cmp_head h;
     size_t n = 0;
 
-    /* Whoever waits too long loses the link: an end that was not told would leave its bracket. */
-    if (!os_lock_within(&l->lock, l->timeout_ns))
-        return lose(l);
+    if (!take_stream(l, q->command))
+        return LINK_LOST;
     if (!link_is_lost(l)) {
         const uint64_t tag = ++l->tag;
 
@@ -215,6 +241,8 @@ static int64_t ask_by_stream(struct link *l, const struct request *q, struct ans
         } else {
             result = 0;
         }
+        if (result != LINK_LOST)
+            atomic_store(&l->moved, os_now_ns());
     }
     os_unlock(&l->lock);
     return result;
@@ -317,26 +345,44 @@ static unsigned slot_for(struct link *l, const struct request *q, size_t reply)
     return n <= RING_ROOM && reply <= RING_DATA ? claim_slot(l) : RING_SLOTS;
 }
 
-/* Half of the time-out: a call may have waited for the stream first. */
-static void note_late(struct link *l, uint64_t began)
+/* Was it a long wait? Half of the time-out: a call may have waited for the stream first. */
+static void note_late(struct link *l, uint64_t since)
 {
-    if (link_is_lost(l) && os_now_ns() - began >= l->timeout_ns / 2)
+    if (link_is_lost(l) && os_now_ns() >= since + l->timeout_ns / 2)
         atomic_store(&l->late, true);
+}
+
+static int64_t wait_by_ring(struct link *l, unsigned slot, const struct request *q,
+                            struct answer *a)
+{
+    const uint64_t began = os_now_ns();
+    const int64_t result = ask_by_ring(l, slot, q, a);
+
+    if (result == LINK_LOST)
+        note_late(l, began);
+    return result;
+}
+
+/* A service that has answered other threads meanwhile was not late until then. */
+static int64_t wait_by_stream(struct link *l, const struct request *q, struct answer *a)
+{
+    const uint64_t began = os_now_ns();
+    const int64_t result = ask_by_stream(l, q, a, NULL);
+    const uint64_t moved = atomic_load(&l->moved);
+
+    if (result == LINK_LOST)
+        note_late(l, moved > began ? moved : began);
+    return result;
 }
 
 int64_t link_ask(struct link *l, const struct request *q, struct answer *a)
 {
-    const uint64_t began = os_now_ns();
     unsigned slot;
-    int64_t result;
 
     if (link_is_lost(l))
         return LINK_LOST;
     slot = slot_for(l, q, a->data_room);
-    result = slot < RING_SLOTS ? ask_by_ring(l, slot, q, a) : ask_by_stream(l, q, a, NULL);
-    if (result == LINK_LOST)
-        note_late(l, began);
-    return result;
+    return slot < RING_SLOTS ? wait_by_ring(l, slot, q, a) : wait_by_stream(l, q, a);
 }
 
 void link_tell(struct link *l, const struct request *q)
@@ -347,10 +393,7 @@ void link_tell(struct link *l, const struct request *q)
         return;
     slot = slot_for(l, q, 0);
     if (slot == RING_SLOTS) {
-        const uint64_t began = os_now_ns();
-
-        if (ask_by_stream(l, q, NULL, NULL) == LINK_LOST)
-            note_late(l, began);
+        (void)wait_by_stream(l, q, NULL);
         return;
     }
     (void)put_request(l, slot, q);

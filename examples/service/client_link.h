@@ -41,9 +41,11 @@ struct answer {
     size_t data_room, data_len;
 };
 #define LINK_LOST INT64_MIN
-/* Sends a request and waits for its reply. Returns its result, or LINK_LOST. From any thread. */
+/* Sends a request and waits for its reply. Returns its result, or LINK_LOST. If the link is not
+ * lost, other threads have had it for too long, and the request was not sent: no such end, close or
+ * revalidation, which waits on. From any thread. */
 int64_t link_ask(struct link *l, const struct request *q, struct answer *a);
-/* Sends a request that has no reply. */
+/* Sends a request that has no reply, or drops it, as above. */
 void link_tell(struct link *l, const struct request *q);
 /* Waits until the service has handled what link_tell() has sent. */
 void link_settle(struct link *l);
