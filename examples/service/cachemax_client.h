@@ -37,8 +37,11 @@ typedef struct cmc_file cmc_file;
 
 /* How to reach a service. All zeros but `where`: the usual. */
 struct cmc_options {
-    const char *where; /* path of the service's socket; Windows: \\.\pipe\NAME */
-    uint32_t flags;    /* CMC_NO_RING */
+    /* Path of the service's socket; Windows: \\.\pipe\NAME. A relative one counts from the
+     * directory that the process is in at cmc_connect(). It is too long if the path from the root
+     * is longer than the system allows the name of a socket to be (Linux: 107 bytes). */
+    const char *where;
+    uint32_t flags; /* CMC_NO_RING */
     /* A service that is slower has lost the connection; 0: 2000. A call may wait so long for each
      * step: the stream, a new connection, the hello, the open of its file, and its own answer. A
      * call that does not get the stream because the service answers other threads all the time

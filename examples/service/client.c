@@ -12,6 +12,7 @@
  */
 #include "cachemax_client.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,22 +144,25 @@ static struct link *hold_link(cmc_client *k)
 
 static int set_up(cmc_client *k, const struct cmc_options *o, char why[256])
 {
-    const char *const fault = client_stream_fault(o->where);
+    const char *fault;
     int e;
 
+    k->where = os_place_for_good(o->where);
+    if (!k->where) {
+        snprintf(why, 256, "%.160s: %s", o->where, strerror(errno));
+        return errno == ENOMEM ? CM_ENOMEM : CM_ENOENT;
+    }
+    fault = client_stream_fault(k->where);
     if (fault) {
-        snprintf(why, 256, "%.160s: %s", o->where, fault);
+        snprintf(why, 256, "%.160s: %s", k->where, fault);
         return CM_EINVAL;
     }
     k->away = CMC_AWAY;
     k->crowd_ns = RETRY_NS;
-    k->where = strdup(o->where);
     k->options = *o;
     k->options.where = k->where;
     if (k->options.timeout_ms == 0)
         k->options.timeout_ms = TIMEOUT_MS;
-    if (!k->where)
-        return CM_ENOMEM;
     e = outside_file_open(&k->outside, k->where, false, why);
     if (e == 0)
         os_mutex_begin(&k->lock);

@@ -87,6 +87,9 @@ bool os_replace_end(struct os_replacement *r, bool ok);
  * with the name of a place for clients (socket, pipe). NULL: nothing. */
 const char *os_path_fault(const char *path);
 const char *os_place_fault(const char *where);
+/* The name of a place that stays right if the process goes to another directory, in memory of its
+ * own. NULL: errno says why. Windows: all names of pipes do. */
+char *os_place_for_good(const char *where);
 /* Who may put a socket at `where` decides what clients read. True: others than this user and root
  * may. Windows: false; a pipe's owner is looked at by those who connect. */
 bool os_place_is_exposed(const char *where);

@@ -218,6 +218,19 @@ const char *os_place_fault(const char *where)
                                                          : fault;
 }
 
+char *os_place_for_good(const char *where)
+{
+    char dir[PATH_MAX], *place = NULL;
+
+    if (!where[0] || where[0] == '/')
+        return strdup(where);
+    if (!getcwd(dir, sizeof(dir)))
+        return NULL;
+    if (asprintf(&place, "%s/%s", dir[1] ? dir : "", where) < 0)
+        return NULL; /* there is no memory */
+    return place;
+}
+
 static bool is_strange(const struct stat *st)
 {
     return st->st_uid != 0 && st->st_uid != geteuid();

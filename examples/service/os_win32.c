@@ -379,6 +379,11 @@ const char *os_port_fault(const char *where)
                : "it must be the name of a port, like \\CacheFilterPort";
 }
 
+char *os_place_for_good(const char *where)
+{
+    return strdup(where);
+}
+
 /* NAME is the name of a file, too: pipe_files.c. */
 const char *os_place_fault(const char *where)
 {

@@ -10,13 +10,14 @@
 
 static char where[100];
 static int listener;
-static bool is_silent;           /* it takes connections and nothing else */
-static _Atomic uint32_t handles; /* that it gave */
-static _Atomic uint64_t filled;  /* bytes of data that came */
-static _Atomic int refused;      /* command that it refuses, or 0 */
-static _Atomic int swallowed;    /* command that it does not answer, or 0 */
-static int refusal = CM_ENOMEM;  /* how */
-static uint32_t hello_flags;     /* of its hello */
+static bool is_silent;               /* it takes connections and nothing else */
+static _Atomic uint32_t handles;     /* that it gave */
+static _Atomic uint64_t filled;      /* bytes of data that came */
+static _Atomic int refused;          /* command that it refuses, or 0 */
+static _Atomic int swallowed;        /* command that it does not answer, or 0 */
+static int refusal = CM_ENOMEM;      /* how */
+static uint32_t hello_flags;         /* of its hello */
+static _Atomic uint32_t opened_with; /* flags of the last open */
 static _Atomic unsigned n_swallowed;
 static struct os_thread acceptor;
 static struct outside_file table_file;
@@ -24,6 +25,13 @@ static struct outside_file table_file;
 static bool receive_all(int fd, void *to, size_t n)
 {
     return n == 0 || recv(fd, to, n, MSG_WAITALL) == (ssize_t)n;
+}
+
+static uint32_t flags_of_open(const uint8_t *body)
+{
+    struct cmp_open m;
+    memcpy(&m, body, sizeof(m));
+    return m.flags;
 }
 
 /* Answers one message. False: the client has ended. */
@@ -48,6 +56,8 @@ static bool serve_one(int fd)
     hello.flags = hello_flags;
     if (h.command == CMP_HELLO)
         memcpy(out + sizeof(h), &hello, sizeof(hello));
+    if (h.command == CMP_OPEN)
+        opened_with = flags_of_open(body);
     if (h.command == CMP_WRITE_BEGIN)
         out[sizeof(h)] = 1; /* the token */
     h.result = h.command == refused ? refusal : 0;
