@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+#define TICKET_NS UINT64_C(10000000000) /* the origin may be a slow disk that many read */
+
 /* ---- Files ----------------------------------------------------------------------------------- */
 
 /* The service's lock is held. */
@@ -249,6 +251,7 @@ void service_begin(struct service *s, cm_cache *cache, struct outside *outside, 
     s->has_names = outside_is_space(outside, os_process_space());
     s->data_max = CMP_DATA_MAX;
     s->open_max = s->files_max = 65536;
+    s->ticket_ns = TICKET_NS;
     s->flags = CM_SOLE_WRITER | CM_ORIGIN_VOLATILE;
     os_mutex_begin(&s->lock);
     /* A bracket waits for a sync only in a pool that takes checkpoints. */

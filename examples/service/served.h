@@ -33,6 +33,7 @@ struct service {
     uint32_t data_max;    /* bytes in one message */
     uint32_t open_max;    /* files of one session */
     uint32_t files_max;   /* of all of them */
+    uint64_t ticket_ns;   /* a ticket that is older may be void (session_state.h) */
     uint32_t flags;       /* of cm_file_open() that clients may use; others refuse the file */
     bool has_names;       /* the numbers of processes count in the claims (outside_is_space) */
     uint32_t hello_flags; /* CMP_RING_WRITES: to forget a block waits for no disk */

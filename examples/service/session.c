@@ -196,7 +196,7 @@ static int64_t do_fill(struct call *c)
     cm_miss miss;
 
     memcpy(&m, c->body, sizeof(m));
-    /* A ticket that is void is no fault: it was the oldest, or its file was closed. A fill has no
+    /* A ticket that is void is no fault: it was too old, or its file was closed. A fill has no
      * reply, so its client may close the file before another thread looks at the fill. */
     if (state_take_ticket(c->s, m.ticket, c->head.file, &miss, &c->why) && c->h &&
         cm_fill(c->h->cf, &miss, c->data, c->data_len, m.flags & CMP_FILL_EOF ? CM_FILL_EOF : 0) <

@@ -102,9 +102,10 @@ static void free_file(struct session *s, struct handle *h, bool gone)
         lose_token(h, &t, gone);
     service_close(s->service, h->served, h->cf);
     os_lock(&s->lock);
-    for (unsigned i = 0; i < TICKETS; i++)
+    for (unsigned i = 0; s->ticket && i < TICKETS; i++)
         if (s->ticket[i].file == file)
             s->ticket[i].number = 0;
+    s->full_until = 0;
     *h = (struct handle){ .served = NULL };
     s->used = file - 1 < s->used ? file - 1 : s->used;
     os_unlock(&s->lock);
@@ -160,13 +161,39 @@ void state_close(struct session *s, struct handle *h)
 
 /* ---- Tickets --------------------------------------------------------------------------------- */
 
+/* Lock held. A place for the ticket with the next number, which is s->last then; NULL: all are in
+ * use. What is there counts for long, because the newest ones would void those that are about to be
+ * filled; but not for ever. */
+static struct ticket *next_place(struct session *s, uint64_t now)
+{
+    const uint64_t most = s->service->ticket_ns;
+    uint64_t oldest = now;
+
+    if (now < s->full_until || (!s->ticket && !(s->ticket = calloc(TICKETS, sizeof(*s->ticket)))))
+        return NULL;
+    for (unsigned i = 0; i < TICKETS; i++) {
+        struct ticket *const t = &s->ticket[++s->last % TICKETS];
+
+        if (t->number == 0 || now >= t->since + most)
+            return t;
+        oldest = t->since < oldest ? t->since : oldest;
+    }
+    s->full_until = oldest + most;
+    return NULL;
+}
+
 uint64_t state_give_ticket(struct session *s, uint32_t file, const cm_miss *miss)
 {
-    uint64_t number;
+    const uint64_t now = os_now_ns();
+    uint64_t number = 0;
+    struct ticket *t;
 
     os_lock(&s->lock);
-    number = ++s->last;
-    s->ticket[number % TICKETS] = (struct ticket){ .number = number, .file = file, .miss = *miss };
+    t = next_place(s, now);
+    if (t) {
+        number = s->last;
+        *t = (struct ticket){ .number = number, .since = now, .file = file, .miss = *miss };
+    }
     os_unlock(&s->lock);
     return number;
 }
@@ -174,18 +201,20 @@ uint64_t state_give_ticket(struct session *s, uint32_t file, const cm_miss *miss
 bool state_take_ticket(struct session *s, uint64_t number, uint32_t file, cm_miss *miss,
                        const char **why)
 {
-    struct ticket *t = &s->ticket[number % TICKETS];
     bool is_there = false;
+    struct ticket *t;
 
     os_lock(&s->lock);
+    t = s->ticket ? &s->ticket[number % TICKETS] : NULL;
     if (number == 0 || number > s->last) {
         *why = "a fill has a ticket that it never got";
-    } else if (t->number == number && t->file != file) {
+    } else if (t && t->number == number && t->file != file) {
         *why = "a fill has the ticket of another file";
-    } else if (t->number == number) {
+    } else if (t && t->number == number) {
         is_there = true;
         *miss = t->miss;
         t->number = 0;
+        s->full_until = 0;
     }
     os_unlock(&s->lock);
     return is_there;
@@ -261,5 +290,6 @@ void session_end(struct session *s, bool gone)
     for (uint32_t place = 0; place < s->room; place += CHUNK)
         free(s->chunk[place / CHUNK]);
     free(s->chunk);
+    free(s->ticket);
     free(s);
 }

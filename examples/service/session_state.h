@@ -11,7 +11,7 @@
 
 #include "session.h"
 
-#define TICKETS 256u  /* misses that wait for their fill; the oldest one is void then */
+#define TICKETS 1024u /* misses that wait for their fill: 64 reads of 1 MiB; then no more */
 #define BRACKETS 256u /* that may be open at a time, with the syncs */
 #define CHUNK 256u    /* handles that the table grows by */
 
@@ -24,6 +24,7 @@ struct handle {
 };
 struct ticket {
     uint64_t number; /* 0: none */
+    uint64_t since;
     uint32_t file;
     cm_miss miss;
 };
@@ -47,7 +48,8 @@ struct session {
     struct handle **chunk; /* CHUNK of them each, which do not move; the rest is NULL */
     uint32_t room;         /* handles that there are */
     uint32_t used;         /* all handles below this place are in use */
-    struct ticket ticket[TICKETS];
+    struct ticket *ticket; /* TICKETS of them; NULL: there was none yet */
+    uint64_t full_until;   /* until then all of them are in use, unless one is taken */
     struct token token[BRACKETS];
 };
 
@@ -60,7 +62,8 @@ void state_leave(struct session *s, struct handle *h);
 /* The caller uses the handle, and no request after it will. */
 void state_close(struct session *s, struct handle *h);
 
-/* Keeps a miss. Returns its ticket. */
+/* Keeps a miss. Returns its ticket; 0: there are too many, and nobody may fill it. One that has
+ * waited for long is void then: its client never fills it. */
 uint64_t state_give_ticket(struct session *s, uint32_t file, const cm_miss *miss);
 /* Takes what a ticket stands for. False: it is void, or, if *why is set, the connection has to end.
  */

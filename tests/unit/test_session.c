@@ -351,7 +351,6 @@ static void test_bounds(void)
     struct client a = client();
     struct cmp_open m = { .id_lo = 9 };
     struct cmp_range r = { .len = BLK };
-    uint64_t first = 0;
     unsigned n = 0;
     uint32_t file = open_file(&a, 1, 7);
     struct cmp_read large = { .len = BLK + 1 };
@@ -366,14 +365,68 @@ static void test_bounds(void)
     CHECK_EQ(reply.head.result, CM_ENOMEM);
     CHECK_EQ(n, 256);
     CHECK_EQ(ask(&a, CMP_CLOSE, file, NULL, 0, NULL, 0), 0); /* ends them all */
-    file = open_file(&a, 4, 7);
-    for (unsigned i = 0; i < 300; i++) {
-        CHECK_EQ(read_block(&a, file, 1), 0);
-        first = first ? first : miss().ticket;
+    session_end(a.s, true);
+    service_down();
+}
+
+/* A client has so many misses on their way that there are no tickets left. The first ones count.
+ * What is never filled gives its place back after some time, and when its file is closed. */
+static void test_many_tickets(void)
+{
+    enum { MOST = 1024, BY_OTHERS = 4 };
+    static uint64_t ticket[MOST];
+    service_up();
+    service.ticket_ns = UINT64_MAX / 4;
+    struct client a = client();
+    const uint32_t other = open_file(&a, 2, 7), file = open_file(&a, 1, 7);
+    for (unsigned i = 0; i < MOST; i++) {
+        CHECK_EQ(read_block(&a, i < BY_OTHERS ? other : file, i % 64), 0);
+        ticket[i] = miss().ticket;
+        CHECK(ticket[i] != 0);
     }
-    CHECK_EQ(fill(&a, file, first, 'x'), 0); /* void, and no fault */
+    for (unsigned i = 0; i < 2; i++) {
+        CHECK_EQ(read_block(&a, file, 70), 0);
+        CHECK_EQ(miss().ticket, 0);
+        CHECK_EQ(miss().miss_len, BLK);
+    }
+    for (unsigned i = MOST - 64; i < MOST; i++) {
+        CHECK_EQ(fill(&a, file, ticket[i], 'x'), 0);
+        CHECK_EQ(block_is(&a, file, i % 64), 'x');
+    }
+    for (unsigned i = 0; i < 64; i++) { /* there is room again */
+        CHECK_EQ(read_block(&a, file, 70), 0);
+        CHECK(miss().ticket != 0);
+    }
+    CHECK_EQ(read_block(&a, file, 71), 0);
+    CHECK_EQ(miss().ticket, 0);
+    CHECK_EQ(ask(&a, CMP_CLOSE, other, NULL, 0, NULL, 0), 0);
+    for (unsigned i = 0; i < BY_OTHERS; i++)
+        store(&a, file, 72 + i, 'y');
+    for (unsigned i = 0; i < BY_OTHERS; i++)
+        CHECK(read_block(&a, file, 80) == 0 && miss().ticket != 0);
+    CHECK_EQ(read_block(&a, file, 80), 0);
+    CHECK_EQ(miss().ticket, 0);
+    session_end(a.s, true);
+    service_down();
+}
+
+/* They are all old: the next one takes the place of one of them, which is void, and no fault. */
+static void test_old_tickets(void)
+{
+    enum { MANY = 1500 };
+    static uint64_t ticket[MANY];
+    service_up();
+    service.ticket_ns = 0;
+    struct client a = client();
+    const uint32_t file = open_file(&a, 1, 7);
+    for (unsigned i = 0; i < MANY; i++) {
+        CHECK_EQ(read_block(&a, file, 1), 0);
+        ticket[i] = miss().ticket;
+        CHECK(ticket[i] != 0);
+    }
+    CHECK_EQ(fill(&a, file, ticket[0], 'x'), 0);
     CHECK_EQ(block_is(&a, file, 1), 0);
-    CHECK_EQ(fill(&a, file, miss().ticket, 'x'), 0);
+    CHECK_EQ(fill(&a, file, ticket[MANY - 1], 'x'), 0);
     CHECK_EQ(block_is(&a, file, 1), 'x');
     session_end(a.s, true);
     service_down();
@@ -731,6 +784,8 @@ static const struct harness_test tests[] = {
     TEST(forget_all_beside),
     TEST(out_of_place),
     TEST(bounds),
+    TEST(many_tickets),
+    TEST(old_tickets),
     TEST(outside),
     TEST(outside_then_opened),
     TEST(lost),
