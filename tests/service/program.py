@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """program.py SERVICE TOOL DIRECTORY - what program-test.sh wants to know of cachemax-service that a
 shell cannot ask: readers of its log that go or stop, a log that has an end or is none, clients that
-do nothing, too many of them. SERVICE has a line in its log for each client that it has ended
-(loud_service).
+do nothing, too many of them, what they leave beside the socket. SERVICE has a line in its log for
+each client that it has ended (loud_service).
 
 Prints "ok NAME" or "FAIL NAME: why" for every check. Works in DIRECTORY, which is empty.
 """
@@ -15,6 +15,7 @@ import resource
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -175,6 +176,26 @@ def t_silent_clients(s):
         raise AssertionError('50 silent clients take %d KiB' % grown)
 
 
+def t_every_second_it_looks(s):
+    """What others leave beside the socket: ids of files whose sync has failed, and claims of
+    processes that have ended without a connection."""
+    failed = s.where + '.failed'
+    with open(s.where + '.writes', 'r+b', buffering=0) as writes:
+        writes.seek(CLAIMS)
+        writes.write(struct.pack('=II', NO_PROCESS, 1))
+        with open(failed, 'wb') as f:
+            f.write(struct.pack('=QQ', 2, 1))
+        until = time.monotonic() + WAIT
+        left = None
+        while left != (0, bytes(8)):
+            if time.monotonic() > until:
+                raise AssertionError('after %d s there is still %r' % (WAIT, left))
+            time.sleep(0.02)
+            writes.seek(CLAIMS)
+            left = os.path.getsize(failed), writes.read(8)
+    same(s.end(), 0, 'the exit status at the end')
+
+
 def close_standard():
     for fd in range(3):
         os.close(fd)
@@ -191,11 +212,14 @@ def limit_log():
 
 LIMITED, LIMIT = os.path.join(WORK, 'limited'), 8192
 F_SETPIPE_SZ = 1031
+NO_PROCESS = 0x7fffffff  # more than any process has as its number
+CLAIMS = 1024 * 16  # where the claims begin (outside.h)
 PREPARE = {t_without_standard_descriptors: close_standard,
            t_the_log_has_reached_its_limit: limit_log}
 TESTS = {t_the_reader_of_the_log_has_gone: (), t_the_reader_of_the_log_stops: (),
          t_the_terminal_of_the_log_stops: (), t_silent_clients: ('clients = 1000',),
-         t_without_standard_descriptors: (), t_the_log_has_reached_its_limit: ()}
+         t_without_standard_descriptors: (), t_the_log_has_reached_its_limit: (),
+         t_every_second_it_looks: ()}
 
 
 def main():
