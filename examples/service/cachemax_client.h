@@ -130,9 +130,9 @@ int64_t cmc_read_whole(cmc_file *f, uint64_t offset, void *buf, uint32_t len);
 
 /* Stores what the origin had where a read missed. It waits for no answer; but a service that is
  * stopped, and takes no more messages, makes it wait for the time-out, as any call. `flags`:
- * CM_FILL_EOF: the file ends after these bytes. CM_FILL_WARM: as cm_fill(); it waits for the answer,
- * and returns it (CM_NOT_STORED_*), or CMC_AWAY. Else 0, or CM_EINVAL: more bytes than the miss, or
- * fewer that end inside a block without CM_FILL_EOF. */
+ * CM_FILL_EOF: the file ends after these bytes. CM_FILL_WARM: as cm_fill(); it waits for the
+ * answer, and returns it (CM_NOT_STORED_*), or CMC_AWAY. Else 0, or CM_EINVAL: more bytes than the
+ * miss, or fewer that end inside a block without CM_FILL_EOF. */
 int cmc_fill(cmc_file *f, const cmc_miss *miss, const void *data, uint32_t len, uint32_t flags);
 
 /* An open bracket or sync. */

@@ -20,6 +20,15 @@
 
 /* A thread that sleeps looks so often whether the link is lost. */
 #define LOOK_NS UINT64_C(50000000)
+#define LONG_NS UINT64_C(1000000) /* a wait for the stream that others do not make longer */
+
+/* A thread that waits for the stream. */
+struct waiter {
+    struct waiter *next;
+    os_cond woken;
+    uint64_t since;
+    bool given; /* it has the stream, and is not in the queue any more */
+};
 
 struct link {
     _Atomic unsigned refs;
@@ -29,10 +38,12 @@ struct link {
     uint64_t timeout_ns;
     uint32_t hello_flags; /* of the reply */
     struct client_stream stream;
-    os_mutex lock;                /* the stream's messages */
+    os_mutex lock;                /* of the next two */
+    bool taken;                   /* a thread has the stream, and what follows */
+    struct waiter *first, *last;  /* who waits for it */
+    uint64_t tag;                 /* stream */
+    struct ring_patience patient; /* stream */
     _Atomic uint64_t moved;       /* when the stream was last used as it should */
-    uint64_t tag;                 /* lock */
-    struct ring_patience patient; /* lock */
     struct ring_side ring;
     _Atomic uint32_t free;     /* slots, a bit each */
     _Atomic uint32_t told;     /* slots with a request that nobody waits for */
@@ -158,7 +169,7 @@ static void move_on(struct piece p[2], size_t n)
 }
 
 /* One whole message: head and body to the first piece, the data to the second. Returns its length;
- * 0: the link is lost. The lock is held, so no other reply can be behind it. */
+ * 0: the link is lost. The thread has the stream, so no other reply can be behind it. */
 static size_t receive_message(struct link *l, const struct piece room[2], struct ring_pass *pass)
 {
     struct piece p[2] = { room[0], room[1] };
@@ -187,6 +198,71 @@ static size_t receive_message(struct link *l, const struct piece room[2], struct
     return bytes;
 }
 
+/* Lock held. */
+static void enter_queue(struct link *l, struct waiter *w)
+{
+    if (l->first)
+        l->last->next = w;
+    else
+        l->first = w;
+    l->last = w;
+}
+
+/* Lock held. */
+static void leave_queue(struct link *l, const struct waiter *w)
+{
+    struct waiter **at = &l->first, *ahead = NULL;
+
+    for (; *at != w; at = &(*at)->next)
+        ahead = *at;
+    *at = w->next;
+    if (l->last == w)
+        l->last = ahead;
+}
+
+/* Waits for the stream, for some `ns` at most. False: other threads have it. */
+static bool wait_for_stream(struct link *l, uint64_t ns)
+{
+    struct waiter me = { .since = os_now_ns() };
+    bool in_time = true;
+    uint64_t waited;
+
+    os_lock(&l->lock);
+    if (l->taken) {
+        os_cond_begin(&me.woken);
+        enter_queue(l, &me);
+        while (l->taken && !me.given && in_time) {
+            waited = os_now_ns() - me.since;
+            in_time = waited < ns && os_cond_wait_within(&me.woken, &l->lock, ns - waited);
+        }
+        if (!me.given)
+            leave_queue(l, &me);
+        os_cond_end(&me.woken);
+    }
+    in_time = me.given || !l->taken;
+    l->taken = true;
+    os_unlock(&l->lock);
+    return in_time;
+}
+
+/* A thread that comes at once may be faster than the one that is woken, which saves a switch of
+ * threads. But who has waited for long gets the stream from hand to hand. So every wait ends. */
+static void leave_stream(struct link *l)
+{
+    struct waiter *w;
+
+    os_lock(&l->lock);
+    w = l->first;
+    l->taken = w && os_now_ns() - w->since >= LONG_NS;
+    if (l->taken) {
+        w->given = true;
+        leave_queue(l, w);
+    }
+    if (w)
+        os_cond_wake_all(&w->woken);
+    os_unlock(&l->lock);
+}
+
 /* What must be told if the service is there: else a bracket or a file would stay open, or a version
  * would not be seen. All others can pass. */
 static bool must_be_told(uint16_t command)
@@ -201,7 +277,7 @@ static bool take_stream(struct link *l, uint16_t command)
 {
     uint64_t left = l->timeout_ns;
 
-    while (!os_lock_within(&l->lock, left)) {
+    while (!wait_for_stream(l, left)) {
         const uint64_t until = atomic_load(&l->moved) + l->timeout_ns, now = os_now_ns();
 
         if (now >= until)
@@ -244,7 +320,7 @@ static int64_t ask_by_stream(struct link *l, const struct request *q, struct ans
         if (result != LINK_LOST)
             atomic_store(&l->moved, os_now_ns());
     }
-    os_unlock(&l->lock);
+    leave_stream(l);
     return result;
 }
 

@@ -39,6 +39,8 @@ void os_cond_begin(os_cond *c);
 void os_cond_end(os_cond *c);
 /* The lock is held. May return early. */
 void os_cond_wait(os_cond *c, os_mutex *m);
+/* The same, for some `ns` at most. False: they are over. */
+bool os_cond_wait_within(os_cond *c, os_mutex *m, uint64_t ns);
 void os_cond_wake_all(os_cond *c);
 
 /* A thread that os_thread_join() waits for. */

@@ -57,12 +57,19 @@ bool os_try_lock(os_mutex *m)
     return pthread_mutex_trylock(m) == 0;
 }
 
+#if defined(HAVE_CLOCKLOCK) && HAVE_CLOCKLOCK
+static struct timespec time_of(uint64_t at)
+{
+    return (struct timespec){ .tv_sec = (time_t)(at / UINT64_C(1000000000)),
+                              .tv_nsec = (long)(at % UINT64_C(1000000000)) };
+}
+#endif
+
 bool os_lock_within(os_mutex *m, uint64_t ns)
 {
     const uint64_t at = os_now_ns() + ns;
 #if defined(HAVE_CLOCKLOCK) && HAVE_CLOCKLOCK
-    const struct timespec until = { .tv_sec = (time_t)(at / UINT64_C(1000000000)),
-                                    .tv_nsec = (long)(at % UINT64_C(1000000000)) };
+    const struct timespec until = time_of(at);
 
     return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &until) == 0;
 #else /* pthread_mutex_timedlock() has the wall clock, which may be set meanwhile */
@@ -93,6 +100,21 @@ void os_cond_end(os_cond *c)
 void os_cond_wait(os_cond *c, os_mutex *m)
 {
     must(pthread_cond_wait(c, m));
+}
+
+bool os_cond_wait_within(os_cond *c, os_mutex *m, uint64_t ns)
+{
+#if defined(HAVE_CLOCKLOCK) && HAVE_CLOCKLOCK
+    const struct timespec until = time_of(os_now_ns() + ns);
+
+    return pthread_cond_clockwait(c, m, CLOCK_MONOTONIC, &until) == 0;
+#else /* as above; the caller looks again and again */
+    (void)c;
+    os_unlock(m);
+    os_sleep_ms(1);
+    os_lock(m);
+    return ns > UINT64_C(1000000);
+#endif
 }
 
 void os_cond_wake_all(os_cond *c)

@@ -178,15 +178,30 @@ void os_cond_end(os_cond *c)
 
 /* Who changes what is waited for has the lock, and then wakes under the guard: by then this one
  * sleeps. */
-void os_cond_wait(os_cond *c, os_mutex *m)
+static bool wait_until(os_cond *c, os_mutex *m, uint64_t until)
 {
     SRWLOCK *const guard = (SRWLOCK *)&c->guard;
+    CONDITION_VARIABLE *const word = (CONDITION_VARIABLE *)&c->word;
+    bool woken;
 
     AcquireSRWLockExclusive(guard);
     os_unlock(m);
-    (void)SleepConditionVariableSRW((CONDITION_VARIABLE *)&c->word, guard, INFINITE, 0);
+    woken = SleepConditionVariableSRW(word, guard, ms_until(until, os_now_ns()), 0);
     ReleaseSRWLockExclusive(guard);
     os_lock(m);
+    return woken;
+}
+
+void os_cond_wait(os_cond *c, os_mutex *m)
+{
+    (void)wait_until(c, m, FOR_EVER);
+}
+
+bool os_cond_wait_within(os_cond *c, os_mutex *m, uint64_t ns)
+{
+    const uint64_t now = os_now_ns();
+
+    return wait_until(c, m, ns < FOR_EVER - now ? now + ns : FOR_EVER);
 }
 
 void os_cond_wake_all(os_cond *c)

@@ -66,19 +66,6 @@ static int allocate(int fd, off_t from, off_t n)
 
 static __thread int mutexes; /* of this thread: begun and not ended */
 
-/* Waits for the stream that are to fail: other threads had it all the time, while this runs. */
-static unsigned unlucky_waits;
-static void (*others_ask)(void);
-
-static bool take_lock_within(os_mutex *m, uint64_t ns)
-{
-    if (unlucky_waits == 0)
-        return os_lock_within(m, ns);
-    unlucky_waits--;
-    others_ask();
-    return false;
-}
-
 #undef atomic_fetch_and
 #define atomic_fetch_and(at, keep) fetch_and(at, keep)
 #undef atomic_store
@@ -88,7 +75,6 @@ static bool take_lock_within(os_mutex *m, uint64_t ns)
     (others_run(at), atomic_compare_exchange_strong_explicit(at, was, to, memory_order_seq_cst,    \
                                                              memory_order_seq_cst))
 #define os_lock(m) take_lock(m)
-#define os_lock_within(m, ns) take_lock_within(m, ns)
 #define os_mutex_begin(m) (mutexes++, os_mutex_begin(m))
 #define os_mutex_end(m) (mutexes--, os_mutex_end(m))
 #define poll(p, n, ms) poll_interrupted(p)
@@ -104,7 +90,6 @@ static bool take_lock_within(os_mutex *m, uint64_t ns)
 #include "../../examples/service/client_socket.c"
 #include "../../examples/service/outside_file.c"
 #undef os_lock
-#undef os_lock_within
 #undef os_mutex_begin
 #undef os_mutex_end
 
@@ -445,88 +430,11 @@ static void test_stream_in_use(void)
     struct link *l = client->link;
     link_hold(l);
     l->timeout_ns = 1000000;
-    (os_lock)(&l->lock);
+    CHECK(wait_for_stream(l, 0));
     CHECK_EQ(cmc_write_begin(file, 0, 1, &w), 0);
     CHECK_EQ(w.outside, 1);
     CHECK(link_is_lost(l));
-    os_unlock(&l->lock);
-    link_drop(l);
-    CHECK_EQ(cmc_write_end(file, &w, NULL), 0);
-    cmc_file_close(file);
-    cmc_disconnect(client);
-    service_down();
-}
-
-/* Others get answers while this thread waits. Their last one comes late, so that no clock has a
- * say.
- */
-static void others_get_answers(void)
-{
-    if (client->link)
-        atomic_store(&client->link->moved, os_now_ns() + UINT64_C(3600000000000));
-}
-
-/* A thread does not get the stream because other threads have it, and the service answers them.
- * That is no fault of the service: a begin is noted as outside, and an end waits until it is told.
- */
-static void test_stream_of_others(void)
-{
-    cmc_bracket w, s;
-    service_up(false);
-    client = connect_here();
-    file = open_here(client);
-    others_ask = others_get_answers;
-    unlucky_waits = 1;
-    CHECK_EQ(cmc_write_begin(file, 0, 1, &w), 0);
-    CHECK_EQ(w.outside, 1);
-    CHECK_EQ(cmc_write_end(file, &w, NULL), 0);
-    CHECK(cmc_is_connected(client));
-    CHECK_EQ(client->links, 1);
-    refusal = CM_WANT_VALIDATOR; /* an answer that shows that it was asked */
-    refused = CMP_WRITE_END;
-    CHECK_EQ(cmc_write_begin(file, 0, 1, &w), 0);
-    CHECK_EQ(w.outside, 0);
-    unlucky_waits = 3;
-    CHECK_EQ(cmc_write_end(file, &w, NULL), CM_WANT_VALIDATOR);
-    CHECK_EQ(unlucky_waits, 0);
-    refusal = CM_ENOMEM;
-    refused = 0;
-    unlucky_waits = 1;
-    CHECK_EQ(cmc_sync_begin(file, &s), 0);
-    CHECK_EQ(s.token, 0);
-    unlucky_waits = 3;
-    CHECK_EQ(cmc_file_revalidate(file), 0);
-    CHECK_EQ(unlucky_waits, 0);
-    unlucky_waits = 3;
-    cmc_file_close(file);
-    CHECK_EQ(unlucky_waits, 0);
-    CHECK_EQ(client->links, 1);
-    cmc_disconnect(client);
-    service_down();
-}
-
-/* The same, and then the service ends. It has answered until then: it was not late. */
-static void others_lose_it(void)
-{
-    others_get_answers();
-    if (client->link)
-        (void)lose(client->link);
-}
-
-static void test_stream_of_others_ends(void)
-{
-    cmc_bracket w;
-    service_up(false);
-    client = connect_here();
-    file = open_here(client);
-    struct link *l = client->link;
-    link_hold(l);
-    l->timeout_ns = 0; /* any wait is a long one */
-    others_ask = others_lose_it;
-    unlucky_waits = 1;
-    CHECK_EQ(cmc_write_begin(file, 0, 1, &w), 0);
-    CHECK_EQ(w.outside, 1);
-    CHECK(link_is_lost(l) && !link_was_late(l));
+    leave_stream(l);
     link_drop(l);
     CHECK_EQ(cmc_write_end(file, &w, NULL), 0);
     cmc_file_close(file);
@@ -826,28 +734,11 @@ static void test_lock_is_held(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(slot_taken_again),
-    TEST(signals),
-    TEST(half_dead),
-    TEST(revalidate_refused),
-    TEST(no_place),
-    TEST(failed_sync),
-    TEST(late_link),
-    TEST(long_fill),
-    TEST(one_descriptor),
-    TEST(interrupted_look),
-    TEST(second_service),
-    TEST(claim_taken_again),
-    TEST(other_table),
-    TEST(table_moved),
-    TEST(share_of_claims),
-    TEST(refused_file),
-    TEST(stream_in_use),
-    TEST(stream_of_others),
-    TEST(stream_of_others_ends),
-    TEST(link_to_nothing),
-    TEST(lock_is_held),
-    TEST(failed_sync_again),
+    TEST(slot_taken_again), TEST(signals),          TEST(half_dead),       TEST(revalidate_refused),
+    TEST(no_place),         TEST(failed_sync),      TEST(late_link),       TEST(long_fill),
+    TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service),  TEST(claim_taken_again),
+    TEST(other_table),      TEST(table_moved),      TEST(share_of_claims), TEST(refused_file),
+    TEST(stream_in_use),    TEST(link_to_nothing),  TEST(lock_is_held),    TEST(failed_sync_again),
 };
 
 int main(int argc, char **argv)

@@ -170,6 +170,24 @@ static void test_condition(void)
     os_mutex_end(&lock);
 }
 
+/* Nobody wakes it. It has the lock all the same. */
+static void test_condition_limit(void)
+{
+    const uint64_t start = os_now_ns(), until = start + 50 * MS;
+
+    os_mutex_begin(&lock);
+    os_cond_begin(&cond);
+    os_lock(&lock);
+    for (uint64_t now = start; now < until; now = os_now_ns())
+        if (!os_cond_wait_within(&cond, &lock, until - now))
+            break;
+    CHECK(os_now_ns() - start >= 45 * MS);
+    CHECK(!os_try_lock(&lock));
+    os_unlock(&lock);
+    os_cond_end(&cond);
+    os_mutex_end(&lock);
+}
+
 /* ---- The last one frees it ------------------------------------------------------------------- */
 
 #define ROUNDS 2000u
@@ -213,7 +231,7 @@ static void test_freed(void)
 }
 
 static const struct harness_test tests[] = { TEST(turns), TEST(limit), TEST(condition),
-                                             TEST(freed) };
+                                             TEST(condition_limit), TEST(freed) };
 
 int main(int argc, char **argv)
 {
