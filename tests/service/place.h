@@ -76,5 +76,6 @@ void place_close(intptr_t file);
 /* Return the bytes; negative: it failed. */
 int64_t place_read(intptr_t file, void *to, size_t n, uint64_t offset);
 int64_t place_write(intptr_t file, const void *from, size_t n, uint64_t offset);
+bool place_truncate(intptr_t file, uint64_t size);
 
 #endif

@@ -159,3 +159,8 @@ int64_t place_write(intptr_t file, const void *from, size_t n, uint64_t offset)
 {
     return pwrite((int)file, from, n, (off_t)offset);
 }
+
+bool place_truncate(intptr_t file, uint64_t size)
+{
+    return ftruncate((int)file, (off_t)size) == 0;
+}

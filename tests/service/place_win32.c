@@ -215,3 +215,10 @@ int64_t place_write(intptr_t file, const void *from, size_t n, uint64_t offset)
 
     return WriteFile((HANDLE)file, from, (DWORD)n, &put, &at) ? (int64_t)put : -1;
 }
+
+bool place_truncate(intptr_t file, uint64_t size)
+{
+    FILE_END_OF_FILE_INFO end = { .EndOfFile = { .QuadPart = (LONGLONG)size } };
+
+    return SetFileInformationByHandle((HANDLE)file, FileEndOfFileInfo, &end, sizeof(end));
+}

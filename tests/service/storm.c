@@ -9,10 +9,12 @@
  * block of a file holds one number, again and again: its version. The version is in memory that all
  * clients share, twice: the last write that has begun, and the last one that has ended. A read must
  * not find an older version than the one that had ended when the read began, nor a newer one than
- * had begun when it ended. With --kills the service is killed at random instants and started again,
- * and the clients go on meanwhile. With --stalls it is stopped for longer than every other client
- * waits: those lose their connections and write on their own. Then the service goes on with what it
- * knew, for the others.
+ * had begun when it ended. One more file has no blocks: it is truncated, gets longer, and is
+ * written from any byte on. What a client reads of it through the service must be what the file
+ * has, if nobody has changed it meanwhile. With --kills the service is killed at random instants
+ * and started again, and the clients go on meanwhile. With --stalls it is stopped for longer than
+ * every other client waits: those lose their connections and write on their own. Then the service
+ * goes on with what it knew, for the others.
  *
  * The last line is "storm: N operations, ... wrong". Exits 0 if nothing was wrong.
  */
@@ -25,7 +27,11 @@
 #include "cachemax_client.h"
 #include "place.h"
 
-#define FILES 4u
+#define FILES 4u               /* with blocks */
+#define ODD FILES              /* the other one */
+#define ODD_BYTES (200u << 10) /* the most that it has */
+#define ODD_READ (100u << 10)
+#define ODD_WRITE (20u << 10)
 #define BLOCKS 256u /* of a file */
 #define BLOCK 4096u
 #define MANY 4u       /* the most blocks of a request */
@@ -33,6 +39,7 @@
 #define PASSES_MAX 100000000u
 #define POOL_BYTES (16u << 20)
 #define CLIENTS_MAX 64u
+#define ODD_PARTS 20u /* of 1000 operations */
 
 struct block {
     _Atomic uint32_t writer; /* number of the client; 0: none */
@@ -40,6 +47,11 @@ struct block {
 };
 static struct shared {
     struct block block[FILES][BLOCKS];
+    struct {
+        _Atomic uint32_t writer;  /* as above */
+        _Atomic uint64_t changes; /* twice as many, and one more while one goes on */
+        uint64_t size;            /* of its writer */
+    } odd;
     _Atomic uint64_t operations, reads, hits, passes, writes, outside, wrong;
 } * shared;
 
@@ -63,8 +75,8 @@ static void file_path(char path[700], unsigned file)
 
 struct client {
     cmc_client *k;
-    cmc_file *file[FILES];
-    intptr_t origin[FILES];
+    cmc_file *file[FILES + 1];
+    intptr_t origin[FILES + 1];
     uint32_t number;
     uint64_t seed;
 };
@@ -87,7 +99,7 @@ static int identify(void *arg, cm_validator *v)
 
 static void begin_client(struct client *c, uint32_t client, uint64_t seed)
 {
-    static unsigned number[FILES];
+    static unsigned number[FILES + 1];
     const struct cmc_options o = { .where = place_socket,
                                    .flags = client_flags,
                                    .timeout_ms = client % 2 ? TIMEOUT_MS : 10000 };
@@ -99,7 +111,7 @@ static void begin_client(struct client *c, uint32_t client, uint64_t seed)
         fprintf(stderr, "storm: %s\n", why);
         exit(2);
     }
-    for (unsigned f = 0; f < FILES; f++) {
+    for (unsigned f = 0; f <= FILES; f++) {
         const cm_file_id id = { .hi = 77, .lo = f + 1 };
         number[f] = f;
         file_path(path, f);
@@ -111,7 +123,7 @@ static void begin_client(struct client *c, uint32_t client, uint64_t seed)
 
 static void end_client(struct client *c)
 {
-    for (unsigned f = 0; f < FILES; f++) {
+    for (unsigned f = 0; f <= FILES; f++) {
         cmc_file_close(c->file[f]);
         place_close(c->origin[f]);
     }
@@ -215,6 +227,100 @@ static bool write_blocks(struct client *c, unsigned file, uint32_t first, uint32
     return w.outside == 0;
 }
 
+/* ---- The file without blocks ----------------------------------------------------------------- */
+
+static int64_t read_origin(void *origin, uint64_t offset, void *buf, size_t len)
+{
+    return place_read(*(intptr_t *)origin, buf, len, offset);
+}
+
+/* Reads a part of it through the service, or all of it, and looks whether the file has the same. */
+static void read_odd(struct client *c, bool all)
+{
+    static _Alignas(64) uint8_t buf[ODD_BYTES], want[ODD_BYTES];
+    const uint64_t offset = all ? 0 : below(&c->seed, ODD_BYTES);
+    const size_t len = all ? ODD_BYTES : 1 + below(&c->seed, ODD_READ);
+    const uint64_t before = atomic_load(&shared->odd.changes);
+    const size_t most = len < ODD_BYTES - offset ? len : (size_t)(ODD_BYTES - offset);
+    const int64_t got =
+        cmc_read_through(c->file[ODD], offset, buf, most, read_origin, &c->origin[ODD]);
+    const int64_t is = place_read(c->origin[ODD], want, most, offset);
+
+    if (got < 0 || is < 0)
+        place_die("cmc_read_through");
+    atomic_fetch_add(&shared->reads, 1);
+    if (before % 2 != 0 || atomic_load(&shared->odd.changes) != before)
+        return;
+    if (got == is && memcmp(buf, want, (size_t)is) == 0)
+        return;
+    atomic_fetch_add(&shared->wrong, 1);
+    fprintf(stderr,
+            "storm: %llu bytes of the file without blocks are wrong, at %llu; %lld of %lld\n",
+            (unsigned long long)most, (unsigned long long)offset, (long long)got, (long long)is);
+}
+
+/* Truncates it, or makes it longer. */
+static bool set_odd_size(const struct client *c, uint64_t size)
+{
+    cmc_bracket w;
+
+    if (cmc_truncate_begin(c->file[ODD], size, &w) != 0)
+        place_die("cmc_truncate_begin");
+    if (!place_truncate(c->origin[ODD], size))
+        place_die("place_truncate");
+    shared->odd.size = size;
+    (void)cmc_write_end(c->file[ODD], &w, NULL);
+    return w.outside == 0;
+}
+
+/* Writes some bytes at any place, or behind its end. */
+static bool write_odd(struct client *c, bool append)
+{
+    static uint8_t buf[ODD_WRITE];
+    const uint64_t size = shared->odd.size;
+    const uint32_t len = 1 + below(&c->seed, ODD_WRITE);
+    const uint64_t at = append ? size : below(&c->seed, ODD_BYTES - ODD_WRITE);
+    cmc_bracket w;
+
+    if (at + len > ODD_BYTES)
+        return set_odd_size(c, below(&c->seed, ODD_BYTES));
+    memset(buf, (int)below(&c->seed, 256), len);
+    if (cmc_write_begin(c->file[ODD], append ? CM_APPEND : at, len, &w) != 0)
+        place_die("cmc_write_begin");
+    if (place_write(c->origin[ODD], buf, len, at) != (int64_t)len)
+        place_die("place_write");
+    shared->odd.size = at + len > size ? at + len : size;
+    if (cmc_write_end(c->file[ODD], &w, NULL) == CM_WANT_VALIDATOR && below(&c->seed, 2) == 0)
+        (void)cmc_file_revalidate(c->file[ODD]);
+    return w.outside == 0;
+}
+
+/* Returns false if the service passed. */
+static bool change_odd(struct client *c)
+{
+    const uint32_t how = below(&c->seed, 4);
+    uint32_t none = 0;
+    bool told;
+
+    if (!atomic_compare_exchange_strong(&shared->odd.writer, &none, c->number))
+        return true;
+    atomic_fetch_add(&shared->odd.changes, 1);
+    told = how == 0 ? set_odd_size(c, below(&c->seed, ODD_BYTES)) : write_odd(c, how == 1);
+    atomic_fetch_add(&shared->writes, 1);
+    atomic_fetch_add(&shared->outside, !told);
+    atomic_fetch_add(&shared->odd.changes, 1);
+    atomic_store(&shared->odd.writer, 0);
+    return told;
+}
+
+static bool use_odd(struct client *c)
+{
+    if (below(&c->seed, 4) == 0)
+        return change_odd(c);
+    read_odd(c, false);
+    return cmc_file_refused(c->file[ODD]) == 0;
+}
+
 static int client_main(uint32_t client, uint64_t seed, uint64_t share)
 {
     struct client c;
@@ -231,6 +337,8 @@ static int client_main(uint32_t client, uint64_t seed, uint64_t share)
             answered = write_blocks(&c, file, first, n);
         else if (what == 100)
             (void)cmc_invalidate(c.file[file], (uint64_t)first * BLOCK, CM_ALL);
+        else if (what < 100 + ODD_PARTS)
+            answered = use_odd(&c);
         else
             answered = read_blocks(&c, file, first, n);
         i += answered;
@@ -280,10 +388,10 @@ static void set_up(void)
     FILE *f;
 
     place_make(POOL_BYTES);
-    for (unsigned i = 0; i < FILES; i++) {
+    for (unsigned i = 0; i <= FILES; i++) {
         file_path(path, i);
         f = fopen(path, "wb");
-        if (!f || fwrite(zeros, sizeof(zeros), 1, f) != 1 || fclose(f) != 0)
+        if (!f || (i != ODD && fwrite(zeros, sizeof(zeros), 1, f) != 1) || fclose(f) != 0)
             place_die(path);
     }
     shared = place_shared("shared", sizeof(*shared));
@@ -293,7 +401,7 @@ static void clean_up(void)
 {
     char path[700];
 
-    for (unsigned i = 0; i < FILES; i++) {
+    for (unsigned i = 0; i <= FILES; i++) {
         file_path(path, i);
         (void)remove(path);
     }
@@ -380,6 +488,7 @@ static void check_all(void)
                 place_die("place_read");
             check(buf, f, b, v, v, "origin at the end");
         }
+    read_odd(&c, true);
     printf("storm: %u of %u blocks are cached at the end\n", cached, FILES * BLOCKS);
     end_client(&c);
 }
