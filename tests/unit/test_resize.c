@@ -3,88 +3,9 @@
  * test_resize.c - a pool gets another size: what stays, what the new one knows, and what is
  * refused.
  */
-#include "fixture.h"
+#include "resize_common.h"
 
-#include <unistd.h>
-
-#include "../os.h"
-
-static char dir[256], path[300], made[340];
-
-/* ---- Pools in files -------------------------------------------------------------------------- */
-
-static cm_cache *up(void)
-{
-    cm_options o = CM_OPTIONS_INIT;
-    cm_cache *c = NULL;
-    o.probation_bytes = CM_PROBATION_NONE;
-    o.policy = CM_POLICY_GCLOCK; /* every block is stored */
-    CHECK_EQ(cm_open(path, &o, &c), 0);
-    if (!c)
-        exit(1);
-    return c;
-}
-
-static void make(struct pool *p, uint64_t size, uint64_t files, uint32_t flags)
-{
-    cm_create_options o = CM_CREATE_OPTIONS_INIT;
-    (void)unlink(path);
-    o.size = size;
-    o.max_files = files;
-    o.flags = flags;
-    REQUIRE(cm_create(path, &o) == 0);
-    memset(p, 0, sizeof(*p));
-    p->c = up();
-}
-
-static void down(struct pool *p)
-{
-    CHECK_EQ(cm_close(p->c), 0);
-    p->c = NULL;
-}
-#define down(...) CALL(down(__VA_ARGS__))
-
-static cm_resize_report resize_to(uint64_t size, int result)
-{
-    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
-    cm_resize_report r = CM_RESIZE_REPORT_INIT;
-    o.size = size;
-    CHECK_EQ(cm_resize(path, &o, &r), result);
-    CHECK_EQ(os_size(made), -1);
-    if (result == 0)
-        CHECK_EQ(os_size(path), (int64_t)size);
-    return r;
-}
-
-/* The new pool is sound. */
-static void up_and_check(struct pool *p)
-{
-    cm_check_report r = CM_CHECK_REPORT_INIT;
-    p->c = up();
-    CHECK_EQ(cm_check(p->c, 0, NULL, NULL, &r), 0);
-    CHECK_EQ(r.orphaned + r.stale_cells + r.bad_headers + r.torn_records, 0);
-}
-#define up_and_check(...) CALL(up_and_check(__VA_ARGS__))
-
-static uint64_t count_hits(struct pool *p, uint64_t id, uint64_t blocks)
-{
-    cm_file *f = attach(p, id, blocks * BLK, 1, 0);
-    uint64_t n = 0;
-    for (uint64_t b = 0; b < blocks; b++) {
-        const int got = look(f, b, id);
-        CHECK(got == RIGHT || got == MISS);
-        n += got == RIGHT;
-    }
-    detach(f);
-    return n;
-}
-
-static void fill_file(struct pool *p, uint64_t id, uint64_t blocks)
-{
-    cm_file *f = attach(p, id, blocks * BLK, 1, 0);
-    (void)put_all(f, 0, blocks, id);
-    detach(f);
-}
+char dir[256], path[300], made[340];
 
 /* ---- Growing --------------------------------------------------------------------------------- */
 
@@ -292,13 +213,6 @@ static void test_many_kept(void)
 
 /* ---- Damage, crashes ------------------------------------------------------------------------- */
 
-static void patch(uint64_t at, const void *bytes, size_t n)
-{
-    FILE *file = fopen(path, "rb+");
-    CHECK(file && fseek(file, (long)at, SEEK_SET) == 0 && fwrite(bytes, 1, n, file) == n &&
-          fclose(file) == 0);
-}
-
 /* Damaged blocks stay behind. */
 static void test_damage(void)
 {
@@ -316,31 +230,6 @@ static void test_damage(void)
     CHECK_EQ(count_hits(&p, 1, 100), 93);
     down(&p);
     CHECK_EQ(unlink(path), 0);
-}
-
-/* Changes both superblocks of the closed pool. */
-static void change_super(void (*change)(struct cm_super *sb))
-{
-    struct cm_super sb;
-    FILE *file = fopen(path, "rb+");
-    REQUIRE(file != NULL);
-    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
-        CHECK_EQ(fseek(file, (long)(i * CM_SUPER_STRIDE), SEEK_SET), 0);
-        CHECK_EQ(fread(&sb, 1, sizeof(sb), file), sizeof(sb));
-        change(&sb);
-        super_seal(&sb);
-        CHECK_EQ(fseek(file, (long)(i * CM_SUPER_STRIDE), SEEK_SET), 0);
-        CHECK_EQ(fwrite(&sb, 1, sizeof(sb), file), sizeof(sb));
-    }
-    CHECK_EQ(fclose(file), 0);
-}
-
-static struct cm_super super_now(void)
-{
-    struct cm_super sb = { 0 };
-    FILE *file = fopen(path, "rb");
-    CHECK(file && fread(&sb, 1, sizeof(sb), file) == sizeof(sb) && fclose(file) == 0);
-    return sb;
 }
 
 static void open_here(struct cm_super *sb)
@@ -405,31 +294,6 @@ static void test_older(void)
     CHECK_EQ(super_now().unnamed_boot, 5); /* any file may be the one whose fsync failed */
     p.c = up();
     CHECK_EQ(count_hits(&p, 1, 100), 0);
-    down(&p);
-    CHECK_EQ(unlink(path), 0);
-}
-
-/* A file whose fsync failed bypasses the new pool, too. */
-static void test_failed_sync(void)
-{
-    struct pool p;
-    cm_sync s;
-    cm_file *f;
-    make(&p, 2 * MIB, 0, 0);
-    f = attach(&p, 1, 10 * BLK, 1, CM_SOLE_WRITER);
-    CHECK_EQ(cm_sync_begin(f, &s), 0);
-    CHECK_EQ(cm_sync_end(f, &s, 0, NULL), 0);
-    CHECK_EQ(info_of(f).bypassed, 1);
-    detach(f);
-    down(&p);
-    CHECK_EQ(resize_to(MIB, 0).files_lost, 0);
-    p.c = up();
-    f = attach(&p, 1, 10 * BLK, 1, CM_SOLE_WRITER);
-    CHECK_EQ(info_of(f).bypassed, 1);
-    detach(f);
-    f = attach(&p, 2, 10 * BLK, 1, CM_SOLE_WRITER);
-    CHECK_EQ(info_of(f).bypassed, 0);
-    detach(f);
     down(&p);
     CHECK_EQ(unlink(path), 0);
 }
@@ -640,6 +504,28 @@ static void test_left_over(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+/* A left-over that somebody has opened is in the way: it is his by now. */
+static void test_left_over_in_use(void)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    cm_create_options left = CM_CREATE_OPTIONS_INIT;
+    cm_options opts = CM_OPTIONS_INIT;
+    cm_cache *his = NULL;
+    struct pool p;
+    make(&p, 2 * MIB, 0, 0);
+    down(&p);
+    left.size = 3 * MIB;
+    o.size = 4 * MIB;
+    CHECK_EQ(cm_create(made, &left), 0);
+    CHECK_EQ(cm_open(made, &opts, &his), 0);
+    CHECK_EQ(cm_resize(path, &o, NULL), CM_EEXIST);
+    CHECK_EQ(os_size(made), 3 * MIB);
+    CHECK_EQ(os_size(path), 2 * MIB);
+    CHECK_EQ(cm_close(his), 0);
+    CHECK_EQ(unlink(made), 0);
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* A process that opened the old file before, or has another name of it, finds no pool. */
 static void test_old_file(void)
 {
@@ -762,13 +648,32 @@ static void test_unjudged(void)
     }
 }
 
-static const struct harness_test tests[] = {
-    TEST(grow),        TEST(forgotten), TEST(shrink),    TEST(youngest),
-    TEST(many_files),  TEST(damage),    TEST(killed),    TEST(older),
-    TEST(failed_sync), TEST(dirty),     TEST(refused),   TEST(progress_of_nothing),
-    TEST(left_over),   TEST(old_file),  TEST(shape),     TEST(table),
-    TEST(told),        TEST(unjudged),  TEST(many_kept), TEST(mounted),
+static const struct harness_test resize_tests[] = {
+    TEST(grow),
+    TEST(forgotten),
+    TEST(shrink),
+    TEST(youngest),
+    TEST(many_files),
+    TEST(damage),
+    TEST(killed),
+    TEST(older),
+    TEST(dirty),
+    TEST(refused),
+    TEST(progress_of_nothing),
+    TEST(left_over),
+    TEST(left_over_in_use),
+    TEST(old_file),
+    TEST(shape),
+    TEST(table),
+    TEST(told),
+    TEST(unjudged),
+    TEST(many_kept),
+    TEST(mounted),
+    TEST_END,
 };
+
+static const struct harness_test *const tables[] = { resize_tests, resize_carry_tests,
+                                                     resize_order_tests };
 
 int main(int argc, char **argv)
 {
@@ -776,7 +681,7 @@ int main(int argc, char **argv)
         return 1;
     (void)snprintf(path, sizeof(path), "%s/pool", dir);
     (void)snprintf(made, sizeof(made), "%s.cachemax-resize", path);
-    const int failed = HARNESS_MAIN(tests, argc, argv);
+    const int failed = HARNESS_TABLES(tables, argc, argv);
     (void)os_remove_dir(dir);
     return failed;
 }
