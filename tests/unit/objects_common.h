@@ -17,6 +17,7 @@
 extern const struct harness_test objects_hostile_tests[];
 extern const struct harness_test objects_threads_tests[];
 extern const struct harness_test objects_grow_tests[];
+extern const struct harness_test objects_large_tests[];
 extern const struct harness_test objects_told_tests[];
 extern const struct harness_test objects_ttl_tests[];
 

@@ -887,7 +887,8 @@ static const struct harness_test objects_tests[] = { TEST(arguments),
                                                      TEST_END };
 static const struct harness_test *const tables[] = { objects_tests,         objects_hostile_tests,
                                                      objects_threads_tests, objects_grow_tests,
-                                                     objects_told_tests,    objects_ttl_tests };
+                                                     objects_large_tests,   objects_told_tests,
+                                                     objects_ttl_tests };
 
 int main(int argc, char **argv)
 {

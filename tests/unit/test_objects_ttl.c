@@ -277,7 +277,34 @@ static void test_ttl_over_leaves(void)
     quiet();
 }
 
+/* More large values of one bucket are over than a put remembers to take out of the pool: the first
+ * eight leave it, the others by themselves. */
+static void test_ttl_many_over(void)
+{
+    enum { LARGE = 8192, BLOCKS = LARGE / BLK, MANY = 40, REMEMBERED = 8 };
+    struct pool p;
+    quiet();
+    REQUIRE(pool_new(&p, 16 * MIB) == 0);
+    cm_objects *o = objects_up(p.c, "a", 1);
+    REQUIRE(objects_info(o).buckets == 1);
+    CHECK_EQ(put_value(o, 100, 1, 100, 0), 0);
+    const uint64_t before = blocks_in(p.c);
+    for (uint64_t key = 0; key < MANY; key++)
+        CHECK_EQ(put_value(o, key, 1, LARGE, (uint64_t)HOUR), 0);
+    CHECK_EQ(blocks_in(p.c), before + MANY * BLOCKS);
+    clock_step_ns = 2 * HOUR;
+    CHECK_EQ(put_value(o, 101, 1, 100, 0), 0);
+    CHECK_EQ(objects_info(o).expired, MANY);
+    CHECK_EQ(blocks_in(p.c), before + (MANY - REMEMBERED) * BLOCKS);
+    CHECK_EQ(get_value(o, 100, 1, 100), RIGHT);
+    CHECK_EQ(get_value(o, 101, 1, 100), RIGHT);
+    objects_down(o);
+    pool_end(&p);
+    quiet();
+}
+
 const struct harness_test objects_ttl_tests[] = {
-    TEST(ttl_was_ahead), TEST(ttl_back_and_forward), TEST(ttl_back_a_little), TEST(ttl_memory),
-    TEST(ttl_stopped),   TEST(ttl_slow_clock),       TEST(ttl_over_leaves),   TEST_END
+    TEST(ttl_was_ahead),   TEST(ttl_back_and_forward), TEST(ttl_back_a_little),
+    TEST(ttl_memory),      TEST(ttl_stopped),          TEST(ttl_slow_clock),
+    TEST(ttl_over_leaves), TEST(ttl_many_over),        TEST_END
 };
