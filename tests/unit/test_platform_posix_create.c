@@ -502,6 +502,42 @@ static void test_create_taken(void)
     no_nameless = false;
 }
 
+/* The child gives up, and is gone when its parent goes on. */
+static int fork_in_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    pid_t *const child = ctx;
+    int status = -1;
+
+    (void)done, (void)total;
+    *child = fork();
+    if (*child > 0) {
+        CHECK_EQ(waitpid(*child, &status, 0), *child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    return *child == 0;
+}
+
+/* A file that has a name beside the pool's while it is made keeps it in a fork: it is the parent's.
+ */
+static void test_create_beside_fork(void)
+{
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    pid_t child = -1;
+
+    no_nameless = true;
+    fflush(stdout);
+    const int rc = plat_create(&f, in_dir("pool"), MIB, true, fork_in_progress, &child);
+    if (child == 0) {
+        _exit(rc == CM_ECANCELED ? 0 : 1);
+    }
+    no_nameless = false;
+    CHECK_EQ(rc, 0);
+    CHECK_EQ(access(in_dir("pool"), F_OK), 0);
+    CHECK_EQ(names_there(), 1);
+    cm_plat_file_close(&f);
+    cm_plat_file_remove(in_dir("pool"));
+}
+
 /* Another program takes the rest of the volume. */
 static int shrink_volume(void *ctx, uint64_t done, uint64_t total)
 {
@@ -637,19 +673,27 @@ int fsync(int fd)
     return (int)syscall(SYS_fsync, fd);
 }
 
-/* Somebody puts a file of his own in the place of the pool. */
-static void put_another(void)
+/* Somebody puts a file of his own in the place of the pool, or of the new one. */
+static void take_name(const char *name)
 {
     char mine[512];
 
     (void)snprintf(mine, sizeof mine, "%s", in_dir("mine"));
     make_file(mine, "mine");
-    CHECK_EQ(rename(mine, in_dir("pool")), 0);
+    CHECK_EQ(rename(mine, in_dir(name)), 0);
 }
 
-/* A new pool never replaces a file that is not the old pool, also if that came in the last moment.
- */
-static void test_replace_late(void)
+static void take_pool(void)
+{
+    take_name("pool");
+}
+
+static void take_made(void)
+{
+    take_name("made");
+}
+
+static void check_replace_late(void (*take)(void), const char *taken, const char *other)
 {
     char path[512], made[512], text[8] = "";
     struct cm_plat_file old = PLAT_FILE_INIT, new = PLAT_FILE_INIT;
@@ -660,20 +704,28 @@ static void test_replace_late(void)
     (void)snprintf(made, sizeof made, "%s", in_dir("made"));
     CHECK_EQ(plat_create(&old, path, MIB, true, NULL, NULL), 0);
     CHECK_EQ(plat_create(&new, made, 2 * MIB, true, NULL, NULL), 0);
-    meanwhile = put_another;
+    meanwhile = take;
     CHECK_EQ(cm_plat_file_replace(&new, made, &old, path, &replaced), CM_EMOVED);
     CHECK(!replaced);
     CHECK(meanwhile == NULL); /* it came */
-    fd = open(path, O_RDONLY);
+    fd = open(in_dir(taken), O_RDONLY);
     REQUIRE(fd >= 0);
     CHECK_EQ(read(fd, text, sizeof text), 4);
     CHECK(memcmp(text, "mine", 4) == 0);
     (void)close(fd);
-    CHECK_EQ(access(made, F_OK), 0); /* the caller removes it */
+    CHECK_EQ(access(in_dir(other), F_OK), 0); /* the caller removes the new one */
     cm_plat_file_close(&old);
     cm_plat_file_close(&new);
     cm_plat_file_remove(path);
     cm_plat_file_remove(made);
+}
+
+/* A new pool never replaces a file that is not the old pool, and nothing but the new pool takes its
+ * name, also if another file came in the last moment. */
+static void test_replace_late(void)
+{
+    CALL(check_replace_late(take_pool, "pool", "made"));
+    CALL(check_replace_late(take_made, "made", "pool"));
 }
 
 #define ACL "system.posix_acl_access"
@@ -744,6 +796,35 @@ static void test_replace_access_list(void)
     CHECK(has_list_after(true, true));
 }
 
+/* Whose it is does not change either, nor one bit of its mode. */
+static void test_replace_owner(void)
+{
+    char path[512], made[512];
+    struct cm_plat_file old = PLAT_FILE_INIT, new = PLAT_FILE_INIT;
+    bool replaced = false;
+    struct stat st;
+
+    (void)snprintf(path, sizeof path, "%s", in_dir("pool"));
+    (void)snprintf(made, sizeof made, "%s", in_dir("made"));
+    CHECK_EQ(plat_create(&old, path, MIB, true, NULL, NULL), 0);
+    if (chown(path, NOBODY, NOBODY - 1) != 0) {
+        cm_plat_file_close(&old);
+        cm_plat_file_remove(path);
+        SKIP("only root may give files to others");
+    }
+    CHECK_EQ(chmod(path, 06640), 0);
+    CHECK_EQ(plat_create(&new, made, MIB, true, NULL, NULL), 0);
+    CHECK_EQ(cm_plat_file_replace(&new, made, &old, path, &replaced), 0);
+    CHECK(replaced);
+    CHECK_EQ(stat(path, &st), 0);
+    CHECK_EQ(st.st_uid, NOBODY);
+    CHECK_EQ(st.st_gid, NOBODY - 1);
+    CHECK_EQ(st.st_mode & 07777, 06640);
+    cm_plat_file_close(&old);
+    cm_plat_file_close(&new);
+    cm_plat_file_remove(path);
+}
+
 const struct harness_test platform_posix_create_tests[] = {
     TEST(create),
     TEST(create_beside_timer),
@@ -754,6 +835,7 @@ const struct harness_test platform_posix_create_tests[] = {
     TEST(create_killed),
     TEST(create_beside),
     TEST(create_taken),
+    TEST(create_beside_fork),
     TEST(create_rename_fails),
     TEST(create_on_full_volume),
     TEST(create_on_read_only_volume),
@@ -761,5 +843,6 @@ const struct harness_test platform_posix_create_tests[] = {
     TEST(create_without_fallocate),
     TEST(replace_late),
     TEST(replace_access_list),
+    TEST(replace_owner),
     TEST_END,
 };
