@@ -241,6 +241,30 @@ static void test_child_keeps_its_numbers(void)
     (void)unlink(path);
 }
 
+static void grandchilds_body(void *arg)
+{
+    CHECK(all_open(arg, 32));
+}
+
+static void childs_body(void *arg)
+{
+    int fd[32];
+    (void)arg;
+    take_numbers(fd, 32);
+    in_child(grandchilds_body, fd);
+}
+
+/* Nor does a fork of the child: it has forgotten the numbers. */
+static void test_grandchild_keeps_numbers(void)
+{
+    const char *path = make_pool("numbers", MIB, 0);
+    cm_cache *c = open_pool(path, 0);
+    REQUIRE(c != NULL);
+    in_child(childs_body, NULL);
+    CHECK_EQ(cm_close(c), 0);
+    (void)unlink(path);
+}
+
 struct forking {
     pid_t child;
     int fd[32];
@@ -468,6 +492,7 @@ const struct harness_test api_fork_tests[] = {
     TEST(child_outlives_owner),
     TEST(cloned_child_is_named),
     TEST(child_keeps_its_numbers),
+    TEST(grandchild_keeps_numbers),
     TEST(fork_in_create),
     TEST(fork_beside_opens),
     TEST(fork_beside_mapping),
