@@ -8,6 +8,7 @@
 #include <pthread.h>
 
 #include "../os.h"
+#include "count_ops.h"
 #include "protocol/lookup.h"
 
 #define BLOCKS 100u
@@ -354,6 +355,112 @@ static void test_kinds(void)
     }
 }
 
+/* The last cell of the index is looked at, too. */
+static void test_last_cell(void)
+{
+    struct pool p;
+    (void)make(&p);
+    const uint64_t index = cm_media_index(&p.c->media);
+    const uint64_t buckets = p.c->media.geo.stripes * cm_index_stripe_buckets(index);
+    *cell_of(p.c, cm_index_first(index) + buckets - 1, CM_BUCKET_CELLS - 1) =
+        cm_cell_make(1, 0, p.c->media.geo.slots);
+    CHECK_EQ(check(p.c, 0, CM_DAMAGED).bad_cells, 1);
+    pool_end(&p);
+}
+
+/* A cell with the right tag and slot, but of another boot than the block there, leads nowhere. */
+static void test_cell_of_other_boot(void)
+{
+    struct pool p;
+    cm_file *f = make(&p);
+    const struct cm_key k = key_of(f, 50);
+    *empty_cell(f, &k) = cm_cell_make(k.place.tag, 77, slot_of(f, 50));
+    const cm_check_report r = check(p.c, 0, 0);
+    CHECK_EQ(r.stale_cells, 1);
+    CHECK_EQ(r.valid, BLOCKS + 1);
+    pool_end(&p);
+}
+
+/* The record of an attached file may be in the middle of a rewrite: it is not judged. */
+static void test_record_in_use(void)
+{
+    struct pool p;
+    cm_file *f = make(&p);
+    out_of_order(p.c);
+    CALL(seed_damage(f, RECORD_BIT));
+    const cm_check_report r = check(p.c, CM_CHECK_REPAIR, 0);
+    CHECK_EQ(r.torn_records, 0);
+    CHECK_EQ(r.dropped, 0);
+    pool_end(&p);
+}
+
+/* A payload that is wrong in a block of an earlier boot, which ended in a crash of the system: that
+ * has torn it, so it is no damage. */
+static void test_torn_block(void)
+{
+    struct pool p;
+    cm_file *f = make(&p);
+    out_of_order(p.c);
+    CALL(seed_damage(f, PAYLOAD_BIT));
+    p.c->super.now.torn_epoch = p.c->super.now.epoch;
+    p.c->super.now.boot_number++;
+    const cm_check_report r = check(p.c, 0, 0);
+    CHECK_EQ(r.torn, 1);
+    CHECK_EQ(r.bad_payload, 0);
+    pool_end(&p);
+}
+
+/* A block whose header is wrong is gone for the share of its group, too. */
+static void test_header_leaves_share(void)
+{
+    struct pool p;
+    uint64_t before = 0, after = 0, quota;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    CHECK_EQ(cm_group_set_quota(p.c, 7, 100 * BLK), 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK_EQ(cm_file_set_group(f, 7), 0);
+    CHECK_EQ(put_all(f, 0, 60, 5), 60);
+    CHECK_EQ(cm_group_usage(p.c, 7, &before, &quota), 0);
+    CALL(seed_damage(f, HEADER_BIT));
+    CHECK_EQ(check(p.c, CM_CHECK_REPAIR, 0).dropped, 1);
+    CHECK_EQ(cm_group_usage(p.c, 7, &after, &quota), 0);
+    CHECK_EQ(after, before - BLK);
+    pool_end(&p);
+}
+
+/* A repair of one kind of damage, whose step `fails` fails. Returns how many steps it had. */
+static unsigned repair_failing(enum kind kind, unsigned fails)
+{
+    struct pool p;
+    cm_file *f = make(&p);
+    CALL(seed_damage(f, kind));
+    count_begin(&p.c->media, fails);
+    cm_check_report r = { .struct_size = sizeof(r) };
+    const int e = cm_check(p.c, CM_CHECK_REPAIR, NULL, NULL, &r);
+    const unsigned steps = count_end(&p.c->media);
+    CHECK_EQ(named(&r, kind), 1);
+    CHECK_EQ(r.dropped, steps < fails);
+    CHECK_EQ(e, steps < fails ? 0 : CM_DAMAGED);
+    pool_end(&p);
+    return steps;
+}
+
+/* What a repair drops is stored and flushed. If a step fails it is not called repaired; so it is
+ * with a torn record, which is harmless else. */
+static void test_failing_repair(void)
+{
+    static const struct {
+        enum kind kind;
+        unsigned steps; /* the last one is the flush */
+    } repair[] = { { HEADER_BIT, 2 }, { HEADER_JUNK, 2 }, { CELL_FAR, 2 }, { RECORD_JUNK, 3 } };
+    for (unsigned i = 0; i < sizeof(repair) / sizeof(repair[0]); i++)
+        for (unsigned fails = 1; fails <= repair[i].steps + 1; fails++) {
+            CASE("kind %d, step %u", (int)repair[i].kind, fails);
+            const unsigned steps = repair_failing(repair[i].kind, fails);
+            CHECK_EQ(steps, fails < repair[i].steps ? fails : repair[i].steps);
+        }
+}
+
 /* Without the payloads the check does not see a wrong payload, but finds all else. */
 static void test_metadata_only(void)
 {
@@ -458,12 +565,26 @@ static void test_unreadable(void)
     CHECK_EQ(r.unreadable, 1);
     r = check(p.c, CM_CHECK_REPAIR, CM_DAMAGED);
     CHECK_EQ(r.unreadable, 1);
+    CHECK_EQ(STAT(p.c, quarantined), 1); /* by the repair: nobody has read it since */
     CHECK_EQ(look(f, 50, 5), MISS);
-    CHECK_EQ(STAT(p.c, quarantined), 1);
     r = check(p.c, 0, 0);
     os_protect(page, BLK, OS_WRITE);
     CHECK_EQ(put(f, 50, 5), 0);
     CHECK_EQ(hits(f, 0, BLOCKS, 5), BLOCKS);
+    pool_end(&p);
+}
+
+/* The pages of the policy are looked at: a hint that cannot be read is an unreadable page. */
+static void test_unreadable_memo(void)
+{
+    struct pool p;
+    if (!cm_guard_available())
+        SKIP("no fault guard in this build");
+    (void)make(&p);
+    uint8_t *page = p.c->media.base + p.c->media.geo.memo_offset;
+    os_protect(page, BLK, OS_NOTHING);
+    CHECK_EQ(check(p.c, 0, CM_DAMAGED).unreadable, 1);
+    os_protect(page, BLK, OS_WRITE);
     pool_end(&p);
 }
 
@@ -599,11 +720,18 @@ static const struct harness_test tests[] = {
     TEST(sound_after_churn),
     TEST(sound_after_bump),
     TEST(kinds),
+    TEST(last_cell),
+    TEST(cell_of_other_boot),
+    TEST(record_in_use),
+    TEST(torn_block),
+    TEST(header_leaves_share),
+    TEST(failing_repair),
     TEST(metadata_only),
     TEST(riot),
     TEST(damaged_super),
     TEST(would_empty),
     TEST(unreadable),
+    TEST(unreadable_memo),
     TEST(no_report),
     TEST(progress),
     TEST(cancelled_repair),
