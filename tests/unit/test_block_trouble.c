@@ -348,18 +348,62 @@ static void test_emptied_beside_fill(void)
     pool_end(&p);
 }
 
+/* The pool is sparse, and its volume is full: what cannot be read are holes for plain reads. */
+static struct {
+    struct cm_plat_file file;
+    char path[256];
+} holes;
+
+static void fill_volume(struct pool *p)
+{
+    holes.file = (struct cm_plat_file)PLAT_FILE_INIT;
+    (void)snprintf(holes.path, sizeof(holes.path), "%s/cachemax-holes.%u", os_temp(),
+                   cm_plat_pid());
+    REQUIRE(plat_create(&holes.file, holes.path, MIB, false, NULL, NULL) == 0);
+    p->c->media.file = &holes.file;
+}
+
+static void remove_holes(void)
+{
+    cm_plat_file_close(&holes.file);
+    cm_plat_file_remove(holes.path);
+}
+
+/* A part of the pool that cannot be read because of that is not damaged: only room helps. */
+static void test_hole_is_told(void)
+{
+    for (unsigned index = 0; index < 2; index++) {
+        struct pool p;
+        CASE("index %u", index);
+        if (!cm_guard_available())
+            SKIP("no fault guard in this build");
+        cm_file *f = begin(&p, 5);
+        fill_volume(&p);
+        const uint64_t bucket = key_of(f, 3).place.bucket[0];
+        const uint64_t offset = p.c->media.geo.index_offset + bucket * sizeof(struct cm_bucket);
+        uint8_t *page = index ? p.base + offset / BLK * BLK : payload_of(p.c, slot_of(f, 3));
+        os_protect(page, BLK, OS_NOTHING);
+        CHECK_EQ(look(f, 3, 5), MISS);
+        os_protect(page, BLK, OS_WRITE);
+        const unsigned line = index ? 0 : 1; /* first that the volume is full */
+        CHECK_EQ(told.count, line + 1);
+        CHECK(line_has(line, "cannot be read"));
+        CHECK(line_has(line, "its volume is full: make room there"));
+        CHECK(!line_has(line, "replace the volume"));
+        pool_end(&p);
+        remove_holes();
+    }
+}
+
 /* A sparse pool stops to grow because its volume is full: one line, whatever follows. */
 static void test_full_volume_is_told(void)
 {
     struct pool p;
-    struct cm_plat_file holes = PLAT_FILE_INIT; /* plain reads find holes there */
-    char path[256], in_use[64];
+    char in_use[64];
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
     cm_file *f = begin(&p, 50);
-    (void)snprintf(path, sizeof(path), "%s/cachemax-told.%u", os_temp(), cm_plat_pid());
-    REQUIRE(plat_create(&holes, path, MIB, false, NULL, NULL) == 0);
-    p.c->media.file = &holes;
+    fill_volume(&p);
     const uint64_t used = p.c->policy.ring.frontier, slots = p.c->media.geo.slots;
     os_protect(payload_of(p.c, used), (size_t)((slots - used) * BLK), OS_NOTHING);
     (void)put_all(f, 50, 50, 5);
@@ -373,8 +417,7 @@ static void test_full_volume_is_told(void)
     os_protect(payload_of(p.c, used), (size_t)((slots - used) * BLK), OS_WRITE);
     pool_end(&p);
     CHECK_EQ(told.count, 1);
-    cm_plat_file_close(&holes);
-    cm_plat_file_remove(path);
+    remove_holes();
 }
 
 /* Slots that a killed session has left empty have no room there either. They are not tried one by
@@ -382,8 +425,6 @@ static void test_full_volume_is_told(void)
 static void test_full_volume_holes(void)
 {
     struct pool p;
-    struct cm_plat_file holes = PLAT_FILE_INIT;
-    char path[256];
     if (!cm_guard_available())
         SKIP("no fault guard in this build");
     (void)begin(&p, 20);
@@ -391,9 +432,7 @@ static void test_full_volume_holes(void)
     REQUIRE(pool_up(&p) == 0);
     told.cache = p.c;
     cm_file *f = attach(&p, 1, 1000 * BLK, 2, 0);
-    (void)snprintf(path, sizeof(path), "%s/cachemax-left.%u", os_temp(), cm_plat_pid());
-    REQUIRE(plat_create(&holes, path, MIB, false, NULL, NULL) == 0);
-    p.c->media.file = &holes;
+    fill_volume(&p);
     const uint64_t slots = p.c->media.geo.slots, frontier = p.c->policy.ring.frontier;
     CHECK(frontier > 40 && frontier < slots);
     CHECK_EQ(p.c->holes_end, frontier);
@@ -404,8 +443,7 @@ static void test_full_volume_holes(void)
     CHECK(p.c->policy.ring.end >= 20 && p.c->policy.ring.end <= 22);
     CHECK_EQ(told.count, 1);
     pool_end(&p);
-    cm_plat_file_close(&holes);
-    cm_plat_file_remove(path);
+    remove_holes();
 }
 
 /* Lines about the whole pool: each names it, and says what to do. */
@@ -436,12 +474,21 @@ static void test_whole_pool(void)
 }
 
 const struct harness_test block_trouble_tests[] = {
-    TEST(told_by_info),        TEST(first_is_told),
-    TEST(first_line),          TEST(earlier_boot),
-    TEST(flood_is_limited),    TEST(kinds_are_separate),
-    TEST(index_page_is_told),  TEST(read_whole_tells),
-    TEST(pin_tells),           TEST(wrong_and_unwritable),
-    TEST(emptied_beside_fill), TEST(full_volume_is_told),
-    TEST(whole_pool),          TEST(full_volume_holes),
-    TEST(first_line_counts),   TEST_END,
+    TEST(told_by_info),
+    TEST(first_is_told),
+    TEST(first_line),
+    TEST(earlier_boot),
+    TEST(flood_is_limited),
+    TEST(kinds_are_separate),
+    TEST(index_page_is_told),
+    TEST(read_whole_tells),
+    TEST(pin_tells),
+    TEST(wrong_and_unwritable),
+    TEST(emptied_beside_fill),
+    TEST(full_volume_is_told),
+    TEST(whole_pool),
+    TEST(full_volume_holes),
+    TEST(first_line_counts),
+    TEST(hole_is_told),
+    TEST_END,
 };
