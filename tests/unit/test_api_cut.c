@@ -457,6 +457,21 @@ static void test_cut_end_beside(void)
     (void)unlink(path);
 }
 
+static int cut_in_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx, (void)done, (void)total;
+    return os_resize(path, MIB - BLK + 2000);
+}
+
+/* The file is cut during a check: the zeros look like blocks that were never used. */
+static void test_cut_in_check(void)
+{
+    cm_check_report r = CM_CHECK_REPORT_INIT;
+    REQUIRE(cut_up(CM_VERIFY_FIRST_HIT));
+    CHECK_EQ(cm_check(p.c, 0, cut_in_progress, NULL, &r), CM_ETRUNCATED);
+    CALL(cut_down());
+}
+
 /* Without a guard nobody loads the last page for a look: if that cannot be done, and the file is
  * whole, the process would end. */
 static void test_cut_no_guard(void)
@@ -495,18 +510,11 @@ NO_CUTS(cut_grown)
 NO_CUTS(cut_unreadable_end)
 NO_CUTS(cut_end_beside)
 NO_CUTS(cut_no_guard)
+NO_CUTS(cut_in_check)
 #endif
 
 const struct harness_test api_cut_tests[] = {
-    TEST(cut_block),
-    TEST(cut_before_copy),
-    TEST(cut_last_page),
-    TEST(cut_tables),
-    TEST(cut_shared),
-    TEST(cut_busy),
-    TEST(cut_grown),
-    TEST(cut_unreadable_end),
-    TEST(cut_end_beside),
-    TEST(cut_no_guard),
-    TEST_END,
+    TEST(cut_block),      TEST(cut_before_copy), TEST(cut_last_page), TEST(cut_tables),
+    TEST(cut_shared),     TEST(cut_busy),        TEST(cut_grown),     TEST(cut_unreadable_end),
+    TEST(cut_end_beside), TEST(cut_no_guard),    TEST(cut_in_check),  TEST_END,
 };

@@ -407,6 +407,24 @@ static void test_latency(void)
     pool_end(&p);
 }
 
+/* What takes longer than the last bucket says is in that one, and in no other histogram. */
+static void test_latency_longest(void)
+{
+    static const enum cm_histogram which[] = { CM_HISTOGRAM_HIT, CM_HISTOGRAM_ORIGIN };
+    struct pool p;
+    REQUIRE(pool_new(&p, MIB) == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("histogram %u", i);
+        cm_stats_latency(&p.c->media, which[i], UINT64_MAX);
+        const cm_stats_data s = pool_stats(p.c);
+        CHECK_EQ(s.hit_latency[CM_LATENCY_BUCKETS - 1], 1);
+        CHECK_EQ(sum_of(s.hit_latency), 1);
+        CHECK_EQ(s.origin_latency[CM_LATENCY_BUCKETS - 1], i);
+        CHECK_EQ(sum_of(s.origin_latency), i);
+    }
+    pool_end(&p);
+}
+
 /* Counters are of the session. The wear is of the pool's whole life. */
 static void test_lifetime(void)
 {
@@ -466,6 +484,7 @@ static void check_info(const cm_info *i, uint64_t size)
     CHECK_EQ(i->slots, g.slots);
     CHECK_EQ(i->max_files, g.record_buckets * CM_RECORD_WAYS / 9 * 8);
     CHECK_EQ(i->metadata_bytes, size - g.slots * BLK);
+    CHECK_EQ(i->memo_bytes, g.memo_pages * BLK);
     CHECK_EQ(i->superblocks_damaged, 0);
     CHECK_EQ(i->emptied, 0);
     CHECK_EQ(i->mode, CM_NORMAL);
@@ -819,6 +838,7 @@ const struct harness_test api_stats_tests[] = {
     TEST(stats_of_newer),
     TEST(stats_by_number),
     TEST(latency),
+    TEST(latency_longest),
     TEST(wear_counts_once),
     TEST(lifetime),
     TEST(stats_from_outside),
