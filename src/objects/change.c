@@ -24,7 +24,6 @@
 #include "objects/values.h"
 
 #define ENTRIES_MAX 228u /* in a bucket: none is shorter than its head */
-#define EXPIRES_MAX ((INT64_C(1) << 48) - 1)
 
 /* How long a new object lives. */
 struct life {
@@ -290,8 +289,7 @@ static int64_t expiry(const struct life *life)
     const uint64_t ttl = life->ttl_ns / 1000000;
     if (life->ttl_ns == 0)
         return 0;
-    if (ttl > (uint64_t)EXPIRES_MAX || now + (int64_t)ttl > EXPIRES_MAX)
-        return EXPIRES_MAX;
+    /* Both were nanoseconds in 64 bits, so the sum fits into the 48 bits that an entry has. */
     return now + (int64_t)ttl > 0 ? now + (int64_t)ttl : 1; /* 0 would be no end */
 }
 

@@ -185,7 +185,7 @@ void cm_objects_keep_end(cm_objects *o, const struct cm_object_now *now, const s
                          uint64_t check, uint64_t ttl_ns)
 {
     struct cm_object_end *const ends = now->back_ns < SET_BACK_NS ? NULL : make_ends(o);
-    const uint64_t end = now->ticks + ttl_ns < now->ticks ? UINT64_MAX : now->ticks + ttl_ns;
+    const uint64_t end = now->ticks + ttl_ns; /* too large: cm_objects_end_of() does not ask */
     if (!ends)
         return;
     struct cm_object_end *const at = end_at(ends, e);

@@ -37,8 +37,9 @@ void cm_curve_begin_mini(struct cm_sim *m, uint32_t *memory, const struct cm_cur
                          uint64_t below, const struct cm_rule *rule)
 {
     struct cm_sim_rule r = mini_rule(rule, pool->slots, below);
-    uint32_t slots = cm_sim_share(pool->slots, below), buffer = cm_sim_share(pool->buffer, below);
-    cm_sim_begin(m, memory, slots, buffer < slots ? buffer : slots, &r);
+    assert(pool->buffer <= pool->slots); /* so it is in a mini */
+    cm_sim_begin(m, memory, cm_sim_share(pool->slots, below), cm_sim_share(pool->buffer, below),
+                 &r);
 }
 
 void cm_curve_begin(struct cm_curve *c, const struct cm_curve_pool pool[CM_CURVE_SIZES],
