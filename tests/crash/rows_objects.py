@@ -140,4 +140,13 @@ OBJECTS = [
        '&miss, data, some, CM_FILL_WARM)', '&miss, data, some, 0)'),
     _m('objects, keep', 'buckets do not wait in DRAM', 'unit objects restart', OBJECTS_C,
        'CM_ADVISE_KEEP', 'CM_ADVISE_NORMAL'),
+    _m('objects, gone', 'a put remembers no more large values than it has room for',
+       'unit objects ttl_many_over', CHANGE, 'c->gone_n < GONE_MAX && cm', 'cm'),
+    _m('objects, cleared', 'a clear gives back the room of large values',
+       'unit objects clear_gives_room', CHANGE,
+       '        e = cm_values_clear(o);\n', '        e = 0;\n'),
+    _m('objects, zeros', 'behind a large value there are zeros', 'unit objects zeros_behind',
+       VALUES, '    memset(tail + (len - whole), 0, sizeof(tail) - (len - whole));\n', ''),
+    _m('objects, once more', 'a seal that fails once loses no value', 'unit seal failing_bucket',
+       CHANGE, 'once_more = e == CM_NOT_STORED_MEDIA && !failed;', 'once_more = false;'),
 ]

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""rows_resize.py - rows of mutants.py about a pool that gets another size."""
+from rows import _m
+
+RESIZE, CARRY = 'api/resize.c', 'api/resize_carry.c'
+
+RESIZED = [
+    _m('resize, table', 'a table that was made larger grows with the pool', 'unit resize table',
+       RESIZE, 'of_new.record_buckets >= buckets)', 'of_new.record_buckets < buckets)'),
+    _m('resize, told', 'the log says why a pool was not resized', 'unit resize told',
+       RESIZE, '        say_end(&z, e, path, names ? names + PLAT_PATH : NULL);\n', ''),
+    _m('resize, told once', 'and says it once', 'unit resize told',
+       RESIZE, '|| z->said || !z->opts.log)', '|| !z->opts.log)'),
+    _m('resize, mark', 'the mark of incarnations comes along', 'unit resize grow', RESIZE,
+       'sb->inc_mark = was->inc_mark;', 'sb->inc_mark = 1;'),
+    _m('resize, state', 'a killed pool is one after it, too', 'unit resize killed',
+       RESIZE, 'sb->state = was->state;', 'sb->state = CM_SUPER_CLEAN;'),
+    _m('resize, failed', 'a lost name of a failed fsync counts for all', 'unit resize older',
+       RESIZE, 'if (z->unnamed || z->older)', 'if (z->unnamed)'),
+    _m('resize, verify', 'each block is tested on the way', 'unit resize damage',
+       CARRY, '&part, true, &got, &w0)', '&part, false, &got, &w0)'),
+    _m('resize, old file', 'the old file is no pool any more', 'unit resize old_file',
+       RESIZE, '    (void)cm_super_kill(&s);\n', ''),
+    _m('resize, youngest', 'of equals those stay that came last', 'unit resize youngest',
+       CARRY, 'z->rank[slot] == z->lowest && skip > 0', 'skip > 0 && false'),
+    _m('resize, left in use', 'a left-over that somebody has opened stays',
+       'unit resize left_over_in_use', RESIZE, 'if (e == 0 && !info.owned) {', 'if (e == 0) {'),
+    # In which order it becomes durable.
+    _m('resize, sync', 'all is synced before the superblocks say that it is a pool',
+       'unit resize order', RESIZE, '    return e ? e : sync_all(z);',
+       '    (void)sync_all;\n    return e;'),
+    _m('resize, sync of all', 'the superblocks are synced before the file takes the name',
+       'unit resize order', RESIZE,
+       '    return e ? e : cm_plat_file_sync(&z->new_file, 0, z->to.geo.index_offset);',
+       '    return e;'),
+    _m('resize, flush', 'with DAX the metadata is flushed before', 'unit resize order', RESIZE,
+       '        e = cm_media_flush(&z->to, base + at, n);\n', '        (void)base;\n'),
+    _m('resize, shut', 'readers of the old file find no session when the new one takes its name',
+       'unit resize order', RESIZE, 'cm_super_shut(&z->old->super)', '0'),
+    # Failed fsyncs.
+    _m('resize, failed damaged', 'a damaged record may have named a failed fsync',
+       'unit resize failed_sync_damaged', CARRY,
+       '(!whole && r.xxh3 != 0 && (r.flags & CM_RECORD_SYNC_FAILED))', '0'),
+    _m('resize, failed unknown', 'also one of which only a part cannot be read',
+       'unit resize failed_sync_state_damaged', CARRY,
+       '        r.incarnation = 0;\n        z->unnamed |= (z->file[i] & CARRY_FAILED) != 0;\n',
+       '        r.incarnation = 0;\n'),
+    _m('resize, failed no place', 'and one that finds no place',
+       'unit resize failed_syncs_too_many', CARRY, """            else
+                z->unnamed |= (z->file[i] & CARRY_FAILED) != 0;
+""", ''),
+    _m('resize, failed first', 'records with a failed fsync get a place before others',
+       'unit resize failed_syncs_come_first', CARRY, '(CARRY_KEPT | CARRY_FAILED))',
+       '(CARRY_KEPT))'),
+    _m('resize, failed boot', 'the boot of a failed fsync comes along', 'unit resize superblock',
+       RESIZE, '    sb->failed_boot = was->failed_boot;\n', ''),
+    _m('resize, failed boot id', 'and its identity', 'unit resize superblock', RESIZE,
+       '    memcpy(sb->failed_boot_id, was->failed_boot_id, sizeof(sb->failed_boot_id));\n', ''),
+    _m('resize, unnamed', 'and that no record names the file', 'unit resize superblock', RESIZE,
+       '    sb->unnamed_boot = was->unnamed_boot;\n', ''),
+    _m('resize, torn', 'which epoch a crash may have torn comes along', 'unit resize superblock',
+       RESIZE, '    sb->torn_epoch = was->torn_epoch;\n', ''),
+    _m('resize, first boot', 'and since which one the system has not booted',
+       'unit resize superblock', RESIZE, '    sb->boot_first = was->boot_first;\n', ''),
+]
