@@ -31,8 +31,6 @@ void os_mutex_begin(os_mutex *m);
 void os_mutex_end(os_mutex *m);
 void os_lock(os_mutex *m);
 bool os_try_lock(os_mutex *m);
-/* Waits for some `ns` at most. False: it is not held. */
-bool os_lock_within(os_mutex *m, uint64_t ns);
 void os_unlock(os_mutex *m);
 
 void os_cond_begin(os_cond *c);

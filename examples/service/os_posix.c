@@ -20,14 +20,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Since glibc 2.30. The thread sanitizer of clang 14 takes it for no lock. */
+/* pthread_cond_clockwait(): since glibc 2.30. The thread sanitizer of clang 14 does not know it. */
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define HAVE_CLOCKLOCK 0
+#define HAVE_CLOCKWAIT 0
 #endif
 #endif
-#if !defined(HAVE_CLOCKLOCK) && defined(__GLIBC_PREREQ)
-#define HAVE_CLOCKLOCK __GLIBC_PREREQ(2, 30)
+#if !defined(HAVE_CLOCKWAIT) && defined(__GLIBC_PREREQ)
+#define HAVE_CLOCKWAIT __GLIBC_PREREQ(2, 30)
 #endif
 
 /* Linux needs no memory for these, so the only errors are those of a program that is wrong. */
@@ -57,31 +57,6 @@ bool os_try_lock(os_mutex *m)
     return pthread_mutex_trylock(m) == 0;
 }
 
-#if defined(HAVE_CLOCKLOCK) && HAVE_CLOCKLOCK
-static struct timespec time_of(uint64_t at)
-{
-    return (struct timespec){ .tv_sec = (time_t)(at / UINT64_C(1000000000)),
-                              .tv_nsec = (long)(at % UINT64_C(1000000000)) };
-}
-#endif
-
-bool os_lock_within(os_mutex *m, uint64_t ns)
-{
-    const uint64_t at = os_now_ns() + ns;
-#if defined(HAVE_CLOCKLOCK) && HAVE_CLOCKLOCK
-    const struct timespec until = time_of(at);
-
-    return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &until) == 0;
-#else /* pthread_mutex_timedlock() has the wall clock, which may be set meanwhile */
-    while (!os_try_lock(m)) {
-        if (os_now_ns() >= at)
-            return false;
-        os_sleep_ms(1);
-    }
-    return true;
-#endif
-}
-
 void os_unlock(os_mutex *m)
 {
     must(pthread_mutex_unlock(m));
@@ -104,11 +79,15 @@ void os_cond_wait(os_cond *c, os_mutex *m)
 
 bool os_cond_wait_within(os_cond *c, os_mutex *m, uint64_t ns)
 {
-#if defined(HAVE_CLOCKLOCK) && HAVE_CLOCKLOCK
-    const struct timespec until = time_of(os_now_ns() + ns);
+#if defined(HAVE_CLOCKWAIT) && HAVE_CLOCKWAIT
+    const uint64_t at = os_now_ns() + ns;
+    const struct timespec until = { .tv_sec = (time_t)(at / UINT64_C(1000000000)),
+                                    .tv_nsec = (long)(at % UINT64_C(1000000000)) };
 
     return pthread_cond_clockwait(c, m, CLOCK_MONOTONIC, &until) == 0;
-#else /* as above; the caller looks again and again */
+#else
+    /* pthread_cond_timedwait() has the wall clock, which may be set meanwhile. The caller looks
+     * again and again. */
     (void)c;
     os_unlock(m);
     os_sleep_ms(1);

@@ -87,19 +87,10 @@ static void leave_queue(os_mutex *m, const struct os_waiter *w)
         atomic_fetch_and(&m->state, ~(unsigned)AWAITED);
 }
 
-static DWORD ms_until(uint64_t until, uint64_t now)
-{
-    const uint64_t ms = until > now ? (until - now + 999999) / 1000000 : 0;
-
-    return until == FOR_EVER ? INFINITE : ms < INFINITE ? (DWORD)ms : INFINITE - 1;
-}
-
-static bool wait_in_queue(os_mutex *m, uint64_t until)
+static void wait_in_queue(os_mutex *m)
 {
     struct os_waiter me = { .since = os_now_ns() };
     SRWLOCK *const guard = (SRWLOCK *)&m->guard;
-    uint64_t now = me.since;
-    bool got;
 
     AcquireSRWLockExclusive(guard);
     if (m->first)
@@ -109,30 +100,17 @@ static bool wait_in_queue(os_mutex *m, uint64_t until)
     m->last = &me;
     /* From here on, whoever unlocks looks into the queue: after the guard is free. */
     atomic_fetch_or(&m->state, AWAITED);
-    for (;;) {
-        got = me.given || os_try_lock(m);
-        if (got || now >= until)
-            break;
-        (void)SleepConditionVariableSRW(&me.woken, guard, ms_until(until, now), 0);
-        now = os_now_ns();
-    }
+    while (!me.given && !os_try_lock(m))
+        (void)SleepConditionVariableSRW(&me.woken, guard, INFINITE, 0);
     if (!me.given)
         leave_queue(m, &me);
     ReleaseSRWLockExclusive(guard);
-    return got;
 }
 
 void os_lock(os_mutex *m)
 {
     if (!lock_soon(m))
-        (void)wait_in_queue(m, FOR_EVER);
-}
-
-bool os_lock_within(os_mutex *m, uint64_t ns)
-{
-    const uint64_t now = lock_soon(m) ? FOR_EVER : os_now_ns();
-
-    return now == FOR_EVER || wait_in_queue(m, ns < FOR_EVER - now ? now + ns : FOR_EVER);
+        wait_in_queue(m);
 }
 
 /* Once another can have the lock, it may free it: then only the guard is looked at, and the first
@@ -174,6 +152,13 @@ void os_cond_begin(os_cond *c)
 void os_cond_end(os_cond *c)
 {
     (void)c; /* it holds nothing */
+}
+
+static DWORD ms_until(uint64_t until, uint64_t now)
+{
+    const uint64_t ms = until > now ? (until - now + 999999) / 1000000 : 0;
+
+    return until == FOR_EVER ? INFINITE : ms < INFINITE ? (DWORD)ms : INFINITE - 1;
 }
 
 /* Who changes what is waited for has the lock, and then wakes under the guard: by then this one

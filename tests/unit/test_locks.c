@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * test_locks.c - the locks of the service and its clients: a wait with a limit, and that nobody
+ * test_locks.c - the locks and conditions of the service and its clients. Of the locks: that nobody
  * waits for ever while others get the lock again and again.
  */
 #include "harness.h"
@@ -31,7 +31,6 @@ static os_cond cond;
 static struct {
     _Atomic unsigned seen; /* turns, for all */
     _Atomic bool inside;   /* somebody holds it */
-    _Atomic unsigned late; /* waits that were given up */
     /* Under the lock. */
     unsigned turns, both; /* both: holders beside another one */
     unsigned waited;      /* the most turns of others that one has waited for */
@@ -45,10 +44,7 @@ static void take_turns(void *arg)
         unsigned waited;
         uint64_t until;
 
-        if (!os_lock_within(&lock, 120000 * MS)) {
-            atomic_fetch_add(&t.late, 1);
-            return;
-        }
+        os_lock(&lock);
         t.both += atomic_exchange(&t.inside, true);
         waited = t.turns++ - before;
         atomic_store(&t.seen, t.turns);
@@ -71,60 +67,9 @@ static void test_turns(void)
     for (unsigned i = 0; i < THREADS; i++)
         os_thread_join(&thread[i]);
     CHECK_EQ(t.turns, TURNS * THREADS);
-    CHECK_EQ(t.late, 0);
     CHECK_EQ(t.both, 0);
     printf("# waited for %u turns of others\n", t.waited);
     CHECK(t.waited < TURNS_MAX);
-    os_mutex_end(&lock);
-}
-
-/* ---- A limit --------------------------------------------------------------------------------- */
-
-static void wait_shortly(void *arg)
-{
-    const uint64_t start = os_now_ns();
-
-    CHECK_EQ(os_lock_within(&lock, 50 * MS), false);
-    CHECK(os_now_ns() - start >= 45 * MS);
-    (void)arg;
-}
-
-static void wait_long(void *arg)
-{
-    CHECK(os_lock_within(&lock, UINT64_MAX / 4));
-    ++*(unsigned *)arg;
-    os_unlock(&lock);
-}
-
-/* Those who give up, at the begin, in the midst and at the end of those who wait, take nothing from
- * the others. */
-static void test_limit(void)
-{
-    void (*const main[THREADS])(
-        void *arg) = { wait_shortly, wait_long, wait_shortly, wait_shortly,
-                       wait_long,    wait_long, wait_long,    wait_shortly };
-    struct os_thread thread[THREADS];
-    unsigned got = 0;
-
-    os_mutex_begin(&lock);
-    CHECK(os_lock_within(&lock, 0));
-    CHECK(!os_try_lock(&lock));
-    CHECK(!os_lock_within(&lock, 0));
-    for (unsigned i = 0; i < THREADS; i++) {
-        REQUIRE(os_thread_begin(&thread[i], main[i], &got));
-        os_sleep_ms(2);
-    }
-    for (unsigned i = 0; i < THREADS; i++)
-        if (main[i] == wait_shortly)
-            os_thread_join(&thread[i]);
-    CHECK_EQ(got, 0);
-    os_unlock(&lock);
-    for (unsigned i = 0; i < THREADS; i++)
-        if (main[i] == wait_long)
-            os_thread_join(&thread[i]);
-    CHECK_EQ(got, 4);
-    CHECK(os_try_lock(&lock));
-    os_unlock(&lock);
     os_mutex_end(&lock);
 }
 
@@ -230,8 +175,8 @@ static void test_freed(void)
     }
 }
 
-static const struct harness_test tests[] = { TEST(turns), TEST(limit), TEST(condition),
-                                             TEST(condition_limit), TEST(freed) };
+static const struct harness_test tests[] = { TEST(turns), TEST(condition), TEST(condition_limit),
+                                             TEST(freed) };
 
 int main(int argc, char **argv)
 {
