@@ -77,9 +77,9 @@ same "a fill and a bracket: functions and what they change" "$work/want" "$work/
 
 plain <"$work/trace" | grep superblock >"$work/have"
 cat >"$work/want" <<'END'
-N | write | write_copy < cm_super_frontier | superblock copy N seq N
-N | write | write_copy < cm_super_frontier | superblock copy N frontier N
-N | write | write_copy < cm_super_frontier | superblock copy N sum
+N | write | cm_super_store < cm_super_frontier | superblock copy N seq N
+N | write | cm_super_store < cm_super_frontier | superblock copy N frontier N
+N | write | cm_super_store < cm_super_frontier | superblock copy N sum
 N | flush | settle_copy < cm_super_frontier | superblock copy N, magic to slots
 N | flush | settle_copy < cm_super_frontier | superblock copy N, record_buckets to epoch
 N | flush | settle_copy < cm_super_frontier | superblock copy N, inc_mark to mount
@@ -127,7 +127,7 @@ has "a call through the platform" "$work/damage" "cm_check"
 trace "$work/close" --full --trace close
 has "the memo" "$work/close" "N | copy | cm_memo_store < cm_memo_write | memo page N"
 has "the state of the superblock" "$work/close" \
-  "N | write | write_copy < cm_super_close | superblock copy N state CLEAN, durability"
+  "N | write | cm_super_store < cm_super_close | superblock copy N state CLEAN, durability"
 trace "$work/beside" --trace beside-2,fill-a0,write-sync
 has "two threads" "$work/beside" "thread N"
 
