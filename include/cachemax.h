@@ -605,8 +605,9 @@ enum {
      * Statistics, times to live and advice are those of this cache alone. Readers and owner may be
      * killed or stopped at any time. Without an owner readers go on, and attach files, but nobody
      * tells them of changes. They are served nothing until another owner opens the pool if one
-     * could not (cm_open() returned CM_ENOSPC or CM_EIO), or was killed while it opened the pool,
-     * emptied it, or was in CM_BYPASS. docs/embedding.md "Several processes, one pool". */
+     * could not (cm_open() returned CM_ENOSPC or CM_EIO), ended with something that it could not
+     * forget, or was killed while it opened the pool, emptied it, made it larger, or was in
+     * CM_BYPASS. docs/embedding.md "Several processes, one pool". */
     CM_OPEN_SHARED = 1u << 6,
     /* Hits and fills copy with the routines that a table of CPUs names. Else some of the first
      * thousands of hits measure which routine is the fastest here, and how many lines it should
@@ -745,8 +746,8 @@ CM_API int cm_close(cm_cache *cache);
 
 /* Sets the mode, an enum cm_mode. It is CM_NORMAL after open. Brackets, cm_invalidate and cm_forget
  * work in every mode. With CM_BYPASS readers of other processes (CM_OPEN_SHARED) find nothing
- * either; after cm_close() they do. CM_EINVAL (unknown mode) CM_EREADONLY. CM_EIO: the mode is set
- * here, but that cannot be told to readers of other processes. */
+ * either, until another mode is set or the pool is closed. CM_EINVAL (unknown mode) CM_EREADONLY.
+ * CM_EIO: the mode is set here, but that cannot be told to readers of other processes. */
 CM_API int cm_set_mode(cm_cache *cache, int mode);
 
 /* Sets another cm_options.fill_rate_limit, from the next fill on. CM_EREADONLY. */

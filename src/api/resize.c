@@ -21,8 +21,7 @@
 #define BESIDE ".cachemax-resize"
 #define MOUNT_POINT                                                                                \
     "its path is a mount point (a file that a container was given, say), so no other file can "    \
-    "take "                                                                                        \
-    "its place: resize it under its own path"
+    "take its place: resize it under its own path"
 #define STEP_CALLS 256u
 #define FLUSH_BYTES ((size_t)1 << 20)
 #define SYNC_BYTES ((uint64_t)16 << 20)

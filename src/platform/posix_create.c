@@ -539,7 +539,8 @@ int cm_plat_file_replace(struct cm_plat_file *f, const char *made, struct cm_pla
         rc = CM_EMOVED;
     }
     if (rc == 0 && rename(made, path) != 0) {
-        rc = errno == EBUSY ? CM_ENOTSUP : cm_posix_error(errno);
+        const int error = errno; /* EBUSY: so servers say of a file in use, too */
+        rc = error == EBUSY && cm_plat_is_mount_point(path) ? CM_ENOTSUP : cm_posix_error(error);
     }
     if (rc == 0) {
         *replaced = true;

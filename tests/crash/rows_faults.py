@@ -29,7 +29,11 @@ FAULTS = [
        'if (0 && cm_plat_is_mount_point(real))'),
     _m('resize, mount point, at the end', 'and at the end, if nobody knew it before',
        'unit platform mount_point', 'platform/posix_create.c',
-       'errno == EBUSY ? CM_ENOTSUP : cm_posix_error(errno)', 'cm_posix_error(errno)'),
+       'error == EBUSY && cm_plat_is_mount_point(path) ? CM_ENOTSUP : cm_posix_error(error)',
+       'cm_posix_error(error)'),
+    _m('resize, busy file', 'a file that is in use is no mount point', 'unit platform replace_busy',
+       'platform/posix_create.c', 'error == EBUSY && cm_plat_is_mount_point(path)',
+       'error == EBUSY'),
     _m('faults, resize', 'a new file that is not used is closed', 'faults resize plat_sync', RESIZE,
        '''    if (e)
         cm_plat_file_abandon(&z->new_file, made);

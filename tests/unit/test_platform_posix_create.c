@@ -121,7 +121,8 @@ STEP(int, linkat, (int a, const char *from, int b, const char *to, int flags),
      (a, from, b, to, flags))
 
 /* Like file systems that lack a way to rename, or fail in the middle of one. */
-static bool no_flags, no_links, fail_rename, fail_unlink; /* the last one: once */
+static bool no_flags, no_links, fail_unlink; /* the last one: once */
+static int fail_rename;                      /* an errno, or 0 */
 
 #define MAY_FAIL(ret, name, params, args, fails, error)                                            \
     ret __real_##name params;                                                                      \
@@ -213,7 +214,7 @@ MAY_FAIL(int, renameat2, (int a, const char *from, int b, const char *to, unsign
          (a, from, b, to, flags), no_flags, EINVAL)
 #endif
 MAY_FAIL(int, link, (const char *from, const char *to), (from, to), no_links, EPERM)
-MAY_FAIL(int, rename, (const char *from, const char *to), (from, to), fail_rename, EIO)
+MAY_FAIL(int, rename, (const char *from, const char *to), (from, to), fail_rename != 0, fail_rename)
 MAY_FAIL(int, unlink, (const char *path), (path), once(&fail_unlink), EIO)
 
 const char *mountinfo_is;
@@ -347,11 +348,11 @@ static void test_create_rename_fails(void)
         CASE("links %u", links);
         no_links = links == 0;
         REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL) == 0);
-        fail_rename = no_links;
+        fail_rename = no_links ? EIO : 0;
         fail_unlink = !no_links;
         CHECK_EQ(cm_plat_file_link(&f, in_dir("pool")), CM_EIO);
         CHECK(!fail_unlink);
-        fail_rename = false;
+        fail_rename = 0;
         cm_plat_file_abandon(&f, in_dir("pool"));
         CHECK_EQ(names_there(), 0);
         REQUIRE(cm_plat_file_create(&f, in_dir("pool"), MIB, true, NULL, NULL) == 0);
@@ -728,6 +729,28 @@ static void test_replace_late(void)
     CALL(check_replace_late(take_made, "made", "pool"));
 }
 
+/* Servers of files say EBUSY of a file that is in use. That makes no mount point of it. */
+static void test_replace_busy(void)
+{
+    char path[512], made[512];
+    struct cm_plat_file old = PLAT_FILE_INIT, new = PLAT_FILE_INIT;
+    bool replaced = true;
+
+    (void)snprintf(path, sizeof path, "%s", in_dir("pool"));
+    (void)snprintf(made, sizeof made, "%s", in_dir("made"));
+    CHECK_EQ(plat_create(&old, path, MIB, true, NULL, NULL), 0);
+    CHECK_EQ(plat_create(&new, made, 2 * MIB, true, NULL, NULL), 0);
+    fail_rename = EBUSY;
+    CHECK_EQ(cm_plat_file_replace(&new, made, &old, path, &replaced), CM_EIO);
+    fail_rename = 0;
+    CHECK(!replaced);
+    CHECK(cm_plat_file_is_at(&old, path));
+    cm_plat_file_close(&old);
+    cm_plat_file_close(&new);
+    cm_plat_file_remove(path);
+    cm_plat_file_remove(made);
+}
+
 #define ACL "system.posix_acl_access"
 #define NOBODY 65534u
 
@@ -842,6 +865,7 @@ const struct harness_test platform_posix_create_tests[] = {
     TEST(create_beyond_file_size_limit),
     TEST(create_without_fallocate),
     TEST(replace_late),
+    TEST(replace_busy),
     TEST(replace_access_list),
     TEST(replace_owner),
     TEST_END,
