@@ -60,6 +60,10 @@ tab=$(printf '\t')
 # second product. 1: the parts that are installed stay chosen; 512: up to and with this version.
 msiinfo export "$out/$name.msi" Upgrade |
   sed "s/${tab}1${tab}${tab}WIX_UPGRADE/${tab}513${tab}${tab}WIX_UPGRADE/" >"$work/Upgrade.idt"
+grep -q "${tab}513${tab}" "$work/Upgrade.idt" || {
+  echo "windows.sh: this wixl has another table of upgrades; change the line above" >&2
+  exit 1
+}
 msibuild "$out/$name.msi" -i "$work/Upgrade.idt"
 # "=-*": of the system, set now, taken back at the removal. "[~]": the path as it was.
 cat >"$work/Environment.idt" <<EOF
