@@ -220,31 +220,6 @@ static void leave_queue(struct link *l, const struct waiter *w)
         l->last = ahead;
 }
 
-/* Waits for the stream, for some `ns` at most. False: other threads have it. */
-static bool wait_for_stream(struct link *l, uint64_t ns)
-{
-    struct waiter me = { .since = os_now_ns() };
-    bool in_time = true;
-    uint64_t waited;
-
-    os_lock(&l->lock);
-    if (l->taken) {
-        os_cond_begin(&me.woken);
-        enter_queue(l, &me);
-        while (l->taken && !me.given && in_time) {
-            waited = os_now_ns() - me.since;
-            in_time = waited < ns && os_cond_wait_within(&me.woken, &l->lock, ns - waited);
-        }
-        if (!me.given)
-            leave_queue(l, &me);
-        os_cond_end(&me.woken);
-    }
-    in_time = me.given || !l->taken;
-    l->taken = true;
-    os_unlock(&l->lock);
-    return in_time;
-}
-
 /* A thread that comes at once may be faster than the one that is woken, which saves a switch of
  * threads. But who has waited for long gets the stream from hand to hand. So every wait ends. */
 static void leave_stream(struct link *l)
@@ -271,22 +246,40 @@ static bool must_be_told(uint16_t command)
            command == CMP_REVALIDATE;
 }
 
-/* Waits for the stream. False: it is lost, or other threads have had it all the time. That says
+/* The time for a wait is over. Does it go on, until *until? That other threads have the stream says
  * nothing about the service as long as it answers them, so what must be told waits on then. */
+static bool waits_on(struct link *l, uint16_t command, uint64_t *until)
+{
+    *until = atomic_load(&l->moved) + l->timeout_ns;
+    if (os_now_ns() >= *until)
+        (void)lose(l); /* nobody got an answer */
+    return !link_is_lost(l) && must_be_told(command);
+}
+
+/* Waits for the stream. False: the link is lost, or other threads have had it all the time. Who
+ * waits on keeps its place in the queue: else others would be ahead of it each time. */
 static bool take_stream(struct link *l, uint16_t command)
 {
-    uint64_t left = l->timeout_ns;
+    struct waiter me = { .since = os_now_ns() };
+    uint64_t until = me.since + l->timeout_ns, now;
+    bool over = false, mine;
 
-    while (!wait_for_stream(l, left)) {
-        const uint64_t until = atomic_load(&l->moved) + l->timeout_ns, now = os_now_ns();
-
-        if (now >= until)
-            (void)lose(l); /* nobody got an answer */
-        if (link_is_lost(l) || !must_be_told(command))
-            return false;
-        left = until - now;
+    os_lock(&l->lock);
+    if (l->taken) {
+        os_cond_begin(&me.woken);
+        enter_queue(l, &me);
+        while (l->taken && !me.given && !(over && !waits_on(l, command, &until))) {
+            now = os_now_ns();
+            over = now >= until || !os_cond_wait_within(&me.woken, &l->lock, until - now);
+        }
+        if (!me.given)
+            leave_queue(l, &me);
+        os_cond_end(&me.woken);
     }
-    return true;
+    mine = me.given || !l->taken;
+    l->taken = true;
+    os_unlock(&l->lock);
+    return mine;
 }
 
 static int64_t ask_by_stream(struct link *l, const struct request *q, struct answer *a,

@@ -430,7 +430,7 @@ static void test_stream_in_use(void)
     struct link *l = client->link;
     link_hold(l);
     l->timeout_ns = 1000000;
-    CHECK(wait_for_stream(l, 0));
+    CHECK(take_stream(l, CMP_READ));
     CHECK_EQ(cmc_write_begin(file, 0, 1, &w), 0);
     CHECK_EQ(w.outside, 1);
     CHECK(link_is_lost(l));

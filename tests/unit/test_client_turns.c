@@ -150,11 +150,19 @@ static void test_stream_of_others_ends(void)
 static struct link turns;
 static _Atomic unsigned got;
 
+#define HOUR UINT64_C(3600000000000)
+
+/* A thread's place in the order, and for what it wants the stream. */
+struct turn {
+    unsigned number;
+    uint16_t command;
+};
+
 static void wait_for_turn(void *arg)
 {
-    const unsigned mine = *(const unsigned *)arg;
-    CHECK(wait_for_stream(&turns, UINT64_C(3600000000000)));
-    CHECK_EQ(atomic_fetch_add(&got, 1), mine);
+    const struct turn *const mine = arg;
+    CHECK(take_stream(&turns, mine->command));
+    CHECK_EQ(atomic_fetch_add(&got, 1), mine->number);
 }
 
 static bool is_last(unsigned n)
@@ -167,45 +175,92 @@ static bool is_last(unsigned n)
     return waiting == n;
 }
 
-/* Threads that wait for long get the stream in their order, from hand to hand: who comes at once
- * finds it taken. One in the midst gives up. */
-static void test_turns(void)
+/* A thread that does not wait. */
+static bool try_stream(void)
 {
-    const unsigned number[] = { 0, 1, 2 };
-    struct os_thread t[3];
-    turns = (struct link){ .refs = 1 };
+    turns.timeout_ns = 0;
+    return take_stream(&turns, CMP_READ);
+}
+
+/* The stream is taken, and others get answers by it. */
+static void turns_begin(void)
+{
+    turns = (struct link){ .refs = 1, .moved = os_now_ns() + HOUR };
     os_mutex_begin(&turns.lock);
     got = 0;
-    CHECK(wait_for_stream(&turns, 0));
-    for (unsigned i = 0; i < 3; i++) {
-        REQUIRE(os_thread_begin(&t[i], wait_for_turn, (void *)(uintptr_t)&number[i]));
-        while (!is_last(i + 1))
-            os_sleep_ms(1);
-        CHECK(!wait_for_stream(&turns, 1000));
-    }
-    os_sleep_ms(1 + LONG_NS / 1000000);
-    for (unsigned i = 0; i < 3; i++) {
+    CHECK(try_stream());
+}
+
+static void turns_end(void)
+{
+    leave_stream(&turns);
+    CHECK(try_stream());
+    leave_stream(&turns);
+    os_mutex_end(&turns.lock);
+}
+
+/* It waits for so long, behind `n` others. */
+static void begin_turn(struct os_thread *t, const struct turn *turn, unsigned n, uint64_t ns)
+{
+    turns.timeout_ns = ns;
+    REQUIRE(os_thread_begin(t, wait_for_turn, (void *)(uintptr_t)turn));
+    while (!is_last(n + 1))
+        os_sleep_ms(1);
+}
+
+/* Each leaves the stream to the next one. */
+static void take_turns(struct os_thread *t, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
         CHECK_EQ(got, i);
         leave_stream(&turns);
-        const bool mine = wait_for_stream(&turns, 0);
+        const bool mine = try_stream();
         CHECK(!mine);
         if (mine)
             leave_stream(&turns);
         while (got == i)
             os_sleep_ms(1);
     }
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < n; i++)
         os_thread_join(&t[i]);
-    leave_stream(&turns);
-    CHECK(wait_for_stream(&turns, 0));
-    leave_stream(&turns);
-    os_mutex_end(&turns.lock);
+}
+
+/* Threads that wait for long get the stream in their order, from hand to hand: who comes at once
+ * finds it taken. One in the midst gives up. */
+static void test_turns(void)
+{
+    const struct turn turn[] = { { 0, CMP_READ }, { 1, CMP_READ }, { 2, CMP_READ } };
+    struct os_thread t[3];
+    turns_begin();
+    for (unsigned i = 0; i < 3; i++) {
+        begin_turn(&t[i], &turn[i], i, HOUR);
+        CHECK(!try_stream());
+    }
+    os_sleep_ms(1 + LONG_NS / 1000000);
+    take_turns(t, 3);
+    turns_end();
+}
+
+/* What must be told waits on when its time is over, and those that came later are still behind it.
+ * Else nobody would have to be told as long as more threads wait than get answers in that time. */
+static void test_turn_is_kept(void)
+{
+    const struct turn turn[] = { { 0, CMP_WRITE_END }, { 1, CMP_READ }, { 2, CMP_READ } };
+    struct os_thread t[3];
+    turns_begin();
+    begin_turn(&t[0], &turn[0], 0, UINT64_C(50000000));
+    begin_turn(&t[1], &turn[1], 1, HOUR);
+    begin_turn(&t[2], &turn[2], 2, HOUR);
+    os_sleep_ms(100);
+    take_turns(t, 3);
+    turns_end();
 }
 
 static const struct harness_test tests[] = {
     TEST(stream_of_others),
     TEST(stream_of_others_ends),
     TEST(turns),
+    TEST(turn_is_kept),
 };
 
 int main(int argc, char **argv)
