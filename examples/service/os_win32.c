@@ -118,20 +118,15 @@ void os_lock(os_mutex *m)
 void os_unlock(os_mutex *m)
 {
     SRWLOCK *const guard = (SRWLOCK *)&m->guard;
-    unsigned alone;
+    unsigned alone = HELD;
     struct os_waiter *w;
 
-    for (;;) {
-        alone = HELD;
-        if (atomic_compare_exchange_strong(&m->state, &alone, 0))
-            return;
-        assert(alone & HELD);
-        AcquireSRWLockExclusive(guard);
-        w = m->first;
-        if (w)
-            break;
-        ReleaseSRWLockExclusive(guard); /* it has given up */
-    }
+    if (atomic_compare_exchange_strong(&m->state, &alone, 0))
+        return;
+    assert(alone == (HELD | AWAITED));
+    AcquireSRWLockExclusive(guard);
+    w = m->first; /* it waits, because the lock is held */
+    assert(w);
     if (os_now_ns() - w->since >= LONG_NS) {
         w->given = true;
         leave_queue(m, w);
