@@ -11,7 +11,8 @@
 
 #include <stdlib.h>
 
-#define TICKET_NS UINT64_C(10000000000) /* the origin may be a slow disk that many read */
+#define TICKET_NS UINT64_C(10000000000)     /* the origin may be a slow disk that many read */
+#define TICKET_LEAST_NS UINT64_C(100000000) /* one that is fast may wait for its disk, too */
 
 /* ---- Files ----------------------------------------------------------------------------------- */
 
@@ -252,6 +253,7 @@ void service_begin(struct service *s, cm_cache *cache, struct outside *outside, 
     s->data_max = CMP_DATA_MAX;
     s->open_max = s->files_max = 65536;
     s->ticket_ns = TICKET_NS;
+    s->ticket_least_ns = TICKET_LEAST_NS;
     s->flags = CM_SOLE_WRITER | CM_ORIGIN_VOLATILE;
     os_mutex_begin(&s->lock);
     /* A bracket waits for a sync only in a pool that takes checkpoints. */

@@ -29,15 +29,16 @@ struct served {
 struct service {
     cm_cache *cache;
     struct outside *outside;
-    uint64_t life;        /* another one at each start */
-    uint32_t data_max;    /* bytes in one message */
-    uint32_t open_max;    /* files of one session */
-    uint32_t files_max;   /* of all of them */
-    uint64_t ticket_ns;   /* a ticket that is older may be void (session_state.h) */
-    uint32_t flags;       /* of cm_file_open() that clients may use; others refuse the file */
-    bool has_names;       /* the numbers of processes count in the claims (outside_is_space) */
-    uint32_t hello_flags; /* CMP_RING_WRITES: to forget a block waits for no disk */
-    _Atomic bool behind;  /* some files are */
+    uint64_t life;            /* another one at each start */
+    uint32_t data_max;        /* bytes in one message */
+    uint32_t open_max;        /* files of one session */
+    uint32_t files_max;       /* of all of them */
+    uint64_t ticket_ns;       /* a ticket that is older may be void (session_state.h) */
+    uint64_t ticket_least_ns; /* one that is not so old is not, whatever others are */
+    uint32_t flags;           /* of cm_file_open() that clients may use; others refuse the file */
+    bool has_names;           /* the numbers of processes count in the claims (outside_is_space) */
+    uint32_t hello_flags;     /* CMP_RING_WRITES: to forget a block waits for no disk */
+    _Atomic bool behind;      /* some files are */
     os_mutex lock;
     struct served *file[SERVED_CHAINS];
     uint32_t handles;         /* lock; that are given out */

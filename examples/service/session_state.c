@@ -161,12 +161,32 @@ void state_close(struct session *s, struct handle *h)
 
 /* ---- Tickets --------------------------------------------------------------------------------- */
 
+/* Lock held. An older ticket may be void. Some are never filled, and more of them come each second
+ * where the origin is fast. So it depends on how long this client's fills take. */
+static uint64_t most_age(const struct session *s)
+{
+    const struct service *const v = s->service;
+    const uint64_t fits = FILLS_LATE * s->fill_ns;
+
+    return s->fill_ns == 0 || fits > v->ticket_ns ? v->ticket_ns
+           : fits < v->ticket_least_ns            ? v->ticket_least_ns
+                                                  : fits;
+}
+
+/* Lock held. A miss was filled after `ns`. The longest one counts, and less from fill to fill. */
+static void learn_fill(struct session *s, uint64_t ns)
+{
+    const uint64_t less = s->fill_ns - s->fill_ns / 64;
+
+    s->fill_ns = ns > less ? ns : less > 0 ? less : 1;
+}
+
 /* Lock held. A place for the ticket with the next number, which is s->last then; NULL: all are in
  * use. What is there counts for long, because the newest ones would void those that are about to be
  * filled; but not for ever. */
 static struct ticket *next_place(struct session *s, uint64_t now)
 {
-    const uint64_t most = s->service->ticket_ns;
+    const uint64_t most = most_age(s);
     uint64_t oldest = now;
 
     if (now < s->full_until || (!s->ticket && !(s->ticket = calloc(TICKETS, sizeof(*s->ticket)))))
@@ -215,6 +235,7 @@ bool state_take_ticket(struct session *s, uint64_t number, uint32_t file, cm_mis
         *miss = t->miss;
         t->number = 0;
         s->full_until = 0;
+        learn_fill(s, os_now_ns() - t->since);
     }
     os_unlock(&s->lock);
     return is_there;

@@ -13,6 +13,7 @@
 
 #define TICKETS 1024u /* misses that wait for their fill: 64 reads of 1 MiB; then no more */
 #define BRACKETS 256u /* that may be open at a time, with the syncs */
+#define FILLS_LATE 8u /* times as long as others: such a ticket is not filled any more */
 #define CHUNK 256u    /* handles that the table grows by */
 
 struct handle {
@@ -50,6 +51,7 @@ struct session {
     uint32_t used;         /* all handles below this place are in use */
     struct ticket *ticket; /* TICKETS of them; NULL: there was none yet */
     uint64_t full_until;   /* until then all of them are in use, unless one is taken */
+    uint64_t fill_ns;      /* from a miss to its fill: the longest lately; 0: nothing was filled */
     struct token token[BRACKETS];
 };
 
@@ -63,7 +65,7 @@ void state_leave(struct session *s, struct handle *h);
 void state_close(struct session *s, struct handle *h);
 
 /* Keeps a miss. Returns its ticket; 0: there are too many, and nobody may fill it. One that has
- * waited for long is void then: its client never fills it. */
+ * waited for much longer than others is void then: its client never fills it. */
 uint64_t state_give_ticket(struct session *s, uint32_t file, const cm_miss *miss);
 /* Takes what a ticket stands for. False: it is void, or, if *why is set, the connection has to end.
  */

@@ -376,7 +376,7 @@ static void test_many_tickets(void)
     enum { MOST = 1024, BY_OTHERS = 4 };
     static uint64_t ticket[MOST];
     service_up();
-    service.ticket_ns = UINT64_MAX / 4;
+    service.ticket_ns = service.ticket_least_ns = UINT64_MAX / 4;
     struct client a = client();
     const uint32_t other = open_file(&a, 2, 7), file = open_file(&a, 1, 7);
     for (unsigned i = 0; i < MOST; i++) {
@@ -416,7 +416,7 @@ static void test_old_tickets(void)
     enum { MANY = 1500 };
     static uint64_t ticket[MANY];
     service_up();
-    service.ticket_ns = 0;
+    service.ticket_ns = service.ticket_least_ns = 0;
     struct client a = client();
     const uint32_t file = open_file(&a, 1, 7);
     for (unsigned i = 0; i < MANY; i++) {
@@ -428,6 +428,33 @@ static void test_old_tickets(void)
     CHECK_EQ(block_is(&a, file, 1), 0);
     CHECK_EQ(fill(&a, file, ticket[MANY - 1], 'x'), 0);
     CHECK_EQ(block_is(&a, file, 1), 'x');
+    session_end(a.s, true);
+    service_down();
+}
+
+/* Some are never filled. Once others are, those that are much older give their places back: a
+ * client that is fast gets new tickets soon. */
+static void test_tickets_never_filled(void)
+{
+    enum { ALL = 1024 };
+    service_up();
+    service.ticket_ns = UINT64_MAX / 4;
+    service.ticket_least_ns = 0;
+    struct client a = client();
+    const uint32_t file = open_file(&a, 1, 7);
+    const uint64_t began = os_now_ns();
+    for (unsigned i = 0; i < ALL; i++)
+        CHECK(read_block(&a, file, 1) == 0 && miss().ticket != 0);
+    const uint64_t last = miss().ticket;
+    CHECK_EQ(read_block(&a, file, 1), 0);
+    CHECK_EQ(miss().ticket, 0);
+    CHECK_EQ(fill(&a, file, last, 'x'), 0);
+    const uint64_t longest = os_now_ns() - began;
+    while (os_now_ns() - began < 10 * longest)
+        os_sleep_ms(1);
+    CHECK_EQ(block_is(&a, file, 1), 'x');
+    for (unsigned i = 0; i < ALL; i++)
+        CHECK(read_block(&a, file, 2) == 0 && miss().ticket != 0);
     session_end(a.s, true);
     service_down();
 }
@@ -786,6 +813,7 @@ static const struct harness_test tests[] = {
     TEST(bounds),
     TEST(many_tickets),
     TEST(old_tickets),
+    TEST(tickets_never_filled),
     TEST(outside),
     TEST(outside_then_opened),
     TEST(lost),
