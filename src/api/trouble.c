@@ -346,7 +346,7 @@ static uint64_t loadable_end(const struct cm_media *m, uint64_t bad)
     return at;
 }
 
-/* The same, with c->end: what lies behind the end must not count as known, whoever changes
+/* lower_end() with c->end held: what lies behind the end must not count as known, whoever changes
  * both. */
 static void lower_end_locked(struct cm_cache *c)
 {

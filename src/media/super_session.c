@@ -29,8 +29,8 @@ int cm_session_reopen(struct cm_superblocks *s)
     if (cm_guard_load64(cm_super_session_at(s->media), &was))
         return CM_EIO;
     const uint64_t next = (was | 1) + 1;
-    return cm_super_set_session(s,
-                                next ? next : 2); /* zero is none: memory may have held all ones */
+    /* Zero is no session: memory may have held all ones. */
+    return cm_super_set_session(s, next ? next : 2);
 }
 
 /* If the word was odd before, somebody else has made it so: an owner that could not forget, or that
