@@ -391,7 +391,7 @@ static void test_any_memory(void)
         b.f = warm(&b.p, 1, &b.v, 0);
         b.g = attach_reader(b.r, 1, &b.v, 0);
         CHECK_EQ(hits(b.g, 0, 10, 1), 10);
-        both_end(&b);
+        both_down(&b);
     }
 }
 
