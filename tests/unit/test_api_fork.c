@@ -432,6 +432,27 @@ static void test_fork_beside_mapping(void)
     (void)unlink(beside.path);
 }
 
+/* The part of a pool that has grown is kept from children, too. */
+static void test_fork_after_growth(void)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c;
+    int status = -1;
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("the emulator does not know MADV_DONTFORK: the child keeps mappings");
+    const char *path = make_pool("growth", 4 * MIB, 0);
+    o.grow_max = 8 * MIB;
+    REQUIRE(cm_open(path, &o, &c) == 0);
+    CHECK_EQ(cm_grow(c, 8 * MIB, NULL), 0);
+    const pid_t child = fork();
+    if (child == 0)
+        _exit(has_pools());
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK_EQ(cm_close(c), 0);
+    (void)unlink(path);
+}
+
 /* A pool is put together beside a fork: not while the fork is on its way. */
 static struct {
     uint32_t wanted, done; /* atomic */
@@ -496,6 +517,7 @@ const struct harness_test api_fork_tests[] = {
     TEST(fork_in_create),
     TEST(fork_beside_opens),
     TEST(fork_beside_mapping),
+    TEST(fork_after_growth),
     TEST(fork_beside_guard),
     TEST_END,
 };

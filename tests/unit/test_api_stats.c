@@ -103,6 +103,23 @@ static void test_rate_limit_set(void)
     pool_end(&p);
 }
 
+/* What is owed stays owed under a higher limit: it takes half the time under the double one. */
+static void test_rate_limit_owed(void)
+{
+    struct pool p;
+    pool_make(&p, 8 * MIB, 0);
+    p.o.fill_rate_limit = 16 * BLK;
+    REQUIRE(pool_up(&p) == 0);
+    cm_file *f = attach(&p, 1, 1000 * BLK, 1, 0);
+    CHECK(put_all(f, 0, 400, 5) >= 16); /* a second of it */
+    const uint64_t start = cm_now();
+    CHECK_EQ(cm_set_fill_rate_limit(p.c, 32 * BLK), 0);
+    const unsigned stored = put_all(f, 400, 400, 5);
+    CHECK(stored >= 12); /* half a second is left */
+    CHECK(stored <= 18 + 32 * ((cm_now() - start) / 1000000 + 1) / 1000);
+    pool_end(&p);
+}
+
 /* The call returns all or nothing, and a result of nothing is not counted. */
 static void test_read_whole(void)
 {
@@ -830,6 +847,7 @@ const struct harness_test api_stats_tests[] = {
     TEST(all_memory_back),
     TEST(rate_limit),
     TEST(rate_limit_set),
+    TEST(rate_limit_owed),
     TEST(read_whole),
     TEST(stats),
     TEST(stats_damaged),
