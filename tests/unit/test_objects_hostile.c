@@ -220,10 +220,24 @@ static void test_damage_at_once(void)
     pool_end(&p);
 }
 
-const struct harness_test objects_hostile_tests[] = { TEST(random_bytes),
-                                                      TEST(changed_bytes),
-                                                      TEST(other_bucket),
-                                                      TEST(references),
-                                                      TEST(damage),
-                                                      TEST(damage_at_once),
-                                                      TEST_END };
+/* More buckets than a container can have: no memory is asked for them. It begins anew. */
+static void test_too_many_buckets(void)
+{
+    struct pool p;
+    cm_file *f = NULL;
+    REQUIRE(pool_new(&p, 4 * MIB) == 0);
+    cm_objects forged = { .cache = p.c, .name = "a" };
+    CHECK_EQ(cm_objects_file(&forged, 'b', 0, (UINT64_C(1) << 31) + 1, &f), 0);
+    CHECK_EQ(cm_file_close(f), 0);
+    cm_objects *o = objects_up(p.c, "a", 100);
+    CHECK(objects_info(o).buckets < p.c->media.geo.slots);
+    fill_container(o);
+    use(o, 1);
+    objects_down(o);
+    pool_end(&p);
+}
+
+const struct harness_test objects_hostile_tests[] = { TEST(random_bytes),     TEST(changed_bytes),
+                                                      TEST(other_bucket),     TEST(references),
+                                                      TEST(damage),           TEST(damage_at_once),
+                                                      TEST(too_many_buckets), TEST_END };
