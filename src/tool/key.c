@@ -37,8 +37,8 @@ int tool_take_key(const char *file, bool encrypts, const cm_seal **seal)
     os_close_file(fd);
     if (!made) {
         tool_message(file,
-                     "is not accepted: %s (to make a key: head -c 32 /dev/urandom >FILE && chmod "
-                     "600 FILE)",
+                     "is not accepted: %s (to make a key: (umask 077; head -c 32 /dev/urandom "
+                     ">FILE))",
                      why);
         return TOOL_FAILED;
     }

@@ -37,7 +37,9 @@ expect 'no name of a key' 2 "'--key-file' needs the name of a file" \
   "$cm" create p --size 8M --key-file ''
 expect 'a short key' 1 'short: is not accepted: .*fewer than 32 bytes' \
   "$cm" create p --size 8M --key-file short
-(umask 022 && sh -c "$(sed -n 's/.*to make a key: \(.*\))$/\1/p' err | sed 's/FILE/made/g')")
+make=$(sed -n 's/.*to make a key: \(.*\))$/\1/p' err | sed 's/FILE/made/g')
+(umask 022 && sh -c "head() { stat -c %a made >mode; command head \"\$@\"; }; $make")
+check 'nobody else may read it while it is made' test "$(cat mode)" = 600
 expect 'a key made as it was said' 0 made "$cm" create q --size 8M --key-file made
 cp k1 open
 chmod 644 open
