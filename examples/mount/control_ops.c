@@ -188,8 +188,6 @@ static int warm_attached(struct inode *i, struct warming *w, uint64_t rate, uint
     cm_file_info info = { .struct_size = sizeof(info) };
     int rc = CM_EMOVED;
 
-    if (w->flags && !mnt.opt.pool)
-        return CM_ENOTSUP;
     w->inode = i;
     o.flags = w->flags;
     w->fd = times_tell(i) ? fstab_open(i->fd, O_RDONLY | O_CLOEXEC | times_flags(i))
@@ -705,7 +703,7 @@ static const struct {
     int (*of_mount)(struct control_client *c, const struct control_request *r);
     unsigned flags;
 } verbs[] = { { "warm", warm, NULL, 0 },
-              { "verify", verify, NULL, 0 },
+              { "verify", verify, NULL, OWN },
               { "forget", forget, NULL, 0 },
               { "cached", cached, NULL, 0 },
               { "status", NULL, status, APART },

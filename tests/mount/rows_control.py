@@ -36,8 +36,11 @@ OF_CONTROL = [
        '^(what is right|blocks that are wrong)$',
        STEER, '    o.flags = w->flags;\n', ''),
     _m('verify, service', 'a mount with a service says that it has compared', 'verify',
-       'a mount with a service cannot', STEER, '    if (w->flags && !mnt.opt.pool)\n',
-       '    o.flags = w->flags = 0;\n    if (0)\n'),
+       'a mount with a service cannot', STEER, '{ "verify", verify, NULL, OWN }',
+       '{ "verify", warm, NULL, 0 }'),
+    _m('verify, sums', 'warm --verify says that nothing is cached of what it could not compare',
+       'verify', 'a mount with a service cannot', 'tool/control/cmd_warm.c',
+       '    if (!all && w->compared.unable + w->compared.shared)\n', '    if (0)\n'),
     _m('verify, untold', 'a difference counts although nobody knows whether the file has changed',
        'verify', '^(what is right|a file of which nobody can tell whether it has changed)$', STEER,
        '    if (!others_write() || (rc == 0 && !info.racy && info.incarnation == version))\n'

@@ -118,6 +118,21 @@ static void add_comparison(struct warm *w, const struct sweep *s, const struct c
                      tool_bytes(bytes, s->differed));
 }
 
+/* A file that was not compared, and so not warmed: what is cached of it is not known. */
+static bool add_uncompared(struct warm *w, const struct sweep *s, struct control_file *file)
+{
+    const bool shared = s->end.code == CONTROL_NOT_OURS;
+
+    if (!shared && (s->end.code != CM_ENOTSUP || s->left_out))
+        return false;
+    file->apart = true;
+    w->compared.shared += shared;
+    w->compared.unable += !shared; /* or the mount is older */
+    w->compared.bytes += file->size;
+    w->passed += file->size;
+    return true;
+}
+
 /* Does the pool push out what was warmed first? A pool that has room does not, and after the last
  * file nothing more can be left out. */
 static bool first_leave(struct warm *w, struct control_file *file, uint64_t stored)
@@ -137,6 +152,8 @@ static int on_done(struct sweep *s, struct control_file *file)
     const int code = s->end.code;
     const bool limited = is_limited(s);
 
+    if (w->verify && add_uncompared(w, s, file))
+        return progress_step(&w->progress, w->passed, w->total);
     if (w->verify)
         add_comparison(w, s, file);
     w->met_limit |= s->limit.most > 0;
@@ -164,10 +181,7 @@ static int on_done(struct sweep *s, struct control_file *file)
         w->unrecorded++;
     else if (code > 0 && !limited && !w->why)
         w->why = code;
-    if (w->verify && code == CM_ENOTSUP && !s->left_out) { /* it has a service, or is older */
-        w->compared.unable++;
-        w->failed++;
-    } else if (limited) {
+    if (limited) {
         add_file(w, &w->partly, s, file);
     } else if (code > 0 || code == CM_EKEEP || code == CM_EMOVED) { /* it is written all the time */
         add(w, &w->partly, &none);
@@ -191,7 +205,7 @@ static int outcome(const struct warm *w, const struct control_files *f)
 {
     if (w->compared.differed)
         return TOOL_DAMAGE;
-    if (w->failed)
+    if (w->failed || w->compared.unable || w->compared.shared)
         return TOOL_FAILED;
     return f->failed || w->full || w->partly.files || w->left_out || w->evicted.files.files ||
                    w->changed.files.files
@@ -231,7 +245,7 @@ static int on_counted(struct sweep *s, struct control_file *file)
     struct warm *w = s->ctx;
     const uint64_t n = s->cached < s->size ? s->cached : s->size, missing = s->size - n;
 
-    if (s->end.code == 0) {
+    if (s->end.code == 0 && !file->apart) {
         w->cached += n;
         w->blocks += in_blocks(s->size);
     }
@@ -290,8 +304,8 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     progress_begin(&w->progress, verb, w->total, args->value[WARM_QUIET] != NULL);
     w->began = cm_now();
     rc = files_sweep(f, &s);
-    w->total -= s.gone_bytes;
-    all = f->n - s.gone;
+    w->total -= s.gone_bytes + w->compared.bytes;
+    all = f->n - s.gone - w->compared.unable - w->compared.shared;
     if (rc == TOOL_OK && !os_interrupted())
         rc = count_again(f, w);
     progress_end(&w->progress);
@@ -303,6 +317,8 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     rc = outcome(w, f);
     if (files_say_lost(f) && rc == TOOL_OK)
         rc = TOOL_PARTLY;
+    if (!all && w->compared.unable + w->compared.shared)
+        return rc; /* there is nothing that sums could tell */
     if (args->value[WARM_JSON])
         warm_print_json(w, all);
     else if (!args->value[WARM_QUIET] || rc != TOOL_OK)

@@ -42,7 +42,8 @@ struct control_listener {
 /* Of Linux, where the mount runs. */
 #define CONTROL_NO_FILE (CONTROL_ERRNO - 2)
 #define CONTROL_BUSY (CONTROL_ERRNO - 16)
-#define CONTROL_CROWD (CONTROL_ERRNO - 11) /* too many clients */
+#define CONTROL_CROWD (CONTROL_ERRNO - 11)    /* too many clients */
+#define CONTROL_NOT_OURS (CONTROL_ERRNO - 95) /* the pool is a service's, with other users */
 #define CONTROL_RESIZING (CONTROL_ERRNO - 115)
 #define CONTROL_MOVED (CONTROL_ERRNO - 116)  /* its pool is not at the path that it knows */
 #define CONTROL_NO_POOL (CONTROL_ERRNO - 19) /* after a resize it cannot be opened again yet */
@@ -135,6 +136,7 @@ struct control_file {
     size_t other; /* the next one before it in the list here */
     bool pinned;
     bool whole;                       /* it was when it was warmed */
+    bool apart;                       /* the mount could not compare it: it is in no sum */
     bool first;                       /* of those that were warmed first: first_files.c */
     const struct control_reason *why; /* cmd_cached.c; NULL: not known */
 };

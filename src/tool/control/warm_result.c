@@ -326,9 +326,14 @@ void warm_say_why(const struct warm *w, uint64_t all)
 
     if (w->compared.unable)
         tool_message(NULL,
-                     "%" PRIu64 " %s not compared: the mount uses a service, or is older than this "
-                     "command, or cannot tell them from other files",
+                     "%" PRIu64 " %s not compared: the mount is older than this command, or cannot "
+                     "tell them from other files",
                      w->compared.unable, files_are(w->compared.unable));
+    if (w->compared.shared)
+        tool_message(NULL,
+                     "%" PRIu64 " %s not compared: the pool of the mount is a service's, and "
+                     "belongs to another process ('cachemax cached' counts what is in it)",
+                     w->compared.shared, files_are(w->compared.shared));
     if (w->refused)
         say_refused(w);
     if (w->crowded)

@@ -21,6 +21,8 @@ struct comparison {                         /* what was compared */
     uint64_t verified, differed, undecided; /* bytes */
     uint64_t files;                         /* that differed */
     uint64_t unable;                        /* that the mount could not compare */
+    uint64_t shared;                        /* the same, because their pool is a service's */
+    uint64_t bytes;                         /* of both */
 };
 
 struct warm {
