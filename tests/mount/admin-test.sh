@@ -55,6 +55,11 @@ t_mount() { # SOURCE TYPE
   same "$(source_of)" "$1"
   same "$(flags_of)" rw,nosuid,noexec,noatime
   cmp "$org/file" "$ref/file"
+  status 0 "$cm" list
+  says " - +$org $1 - the source of its mount does not tell the pool: name the pool"
+  status 8 "$cm" warm "$org/file"
+  says ": the source of its mount does not tell the pool: name the pool"
+  same "$("$cm" mode "$pool")" normal
   umount "$org"
   gone
 }

@@ -95,7 +95,7 @@ static void look(struct row *r, struct control *c)
     os_user_name(r->mount->user, r->user, sizeof(r->user));
     r->service = os_is_socket(r->mount->source);
     if (r->mount->source[0] != '/') {
-        r->why = "its source does not tell the pool";
+        r->why = CONTROL_UNTOLD;
         return;
     }
     error = control_open_mount(c, r->mount, ANSWER_SECONDS);

@@ -102,6 +102,9 @@ static char *control_path(const char *pool)
  * What this user may write tells only of his own mounts. */
 static const char *why_no_socket(const struct os_mount *m)
 {
+    if (os_is_directory(m->source))
+        return CONTROL_UNTOLD;
+
     char *const real = os_is_socket(m->source) ? NULL : os_real_path(m->source);
     char *const path = control_path(m->source);
     char parent[CONTROL_PATH_MAX];

@@ -59,6 +59,10 @@ enum {
     CONTROL_OTHER = -15,    /* another mount has its socket there */
     CONTROL_TAKEN = -16     /* CONTROL_DEAD, and somebody has its pool, or a socket there */
 };
+/* Of fstab: the source of a mount may be "none", or its directory. */
+#define CONTROL_UNTOLD                                                                             \
+    "the source of its mount does not tell the pool: name the pool where a command takes one, "    \
+    "or, in fstab, make it the source"
 const char *control_error_text(int error);
 /* The same of a mount that could not be asked: more can be said if its socket is gone. */
 const char *control_why(const struct os_mount *m, int error);

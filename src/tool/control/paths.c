@@ -101,9 +101,7 @@ int files_mount_of(struct control_files *f, const char *path, char **real, size_
     }
     *mount = place_of(f, id);
     if (*mount < f->nmounts && f->mounts[*mount].source[0] != '/') {
-        tool_message(path,
-                     "the source of its mount does not tell the pool: in fstab, make the pool "
-                     "the source");
+        tool_message(path, CONTROL_UNTOLD);
     } else if (*mount < f->nmounts) {
         return TOOL_OK;
     } else {
