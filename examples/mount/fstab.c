@@ -61,6 +61,12 @@ static const struct {
     { "fail", 0, 0, false },
     { "nofail", 0, 0, false },
     { "_netdev", 0, 0, false },
+    /* The kernel ignores these on FUSE, and mand everywhere since Linux 5.15. */
+    { "iversion", 0, 0, false },
+    { "noiversion", 0, 0, false },
+    { "mand", 0, 0, false },
+    { "nomand", 0, 0, false },
+    { "symfollow", 0, 0, false },
     { "silent", 0, 0, false },
     { "loud", 0, 0, false },
     { "comment", 0, 0, true },
@@ -68,8 +74,22 @@ static const struct {
     { "helper", 0, 0, true },
 };
 
+/* Who gives these relies on them, and the mount cannot keep to them. */
+static bool is_refused(const char *key)
+{
+    static const char *const names[] = { "nosymfollow", "context", "fscontext", "defcontext",
+                                         "rootcontext" };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (!strcmp(key, names[i]))
+            return true;
+    return false;
+}
+
 enum taken fstab_take(const char *key, const char *value, struct options *o)
 {
+    if (is_refused(key))
+        return NOT_KEPT;
     if (!strncmp(key, "x-", 2) || !strncmp(key, "X-", 2))
         return TAKEN;
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {

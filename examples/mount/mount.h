@@ -347,7 +347,7 @@ int options_answer(int letter);          /* 'h' or 'V'; as options_parse() */
 int options_take_dir(const char *dir, struct options *o);
 
 /* fstab.c */
-enum taken { NOT_TAKEN, TAKEN, NEEDS_NO_VALUE };
+enum taken { NOT_TAKEN, TAKEN, NEEDS_NO_VALUE, NOT_KEPT };
 /* An option of -o that all file systems have. */
 enum taken fstab_take(const char *key, const char *value, struct options *o);
 bool fstab_is_helper(const char *argv0);

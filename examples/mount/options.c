@@ -54,7 +54,8 @@ static const char help[] =
     "                       as the options above; \\, is a comma in a name\n"
     "  -o ro                mount read-only\n"
     "  -o nosuid, nodev, noexec, noatime, nodiratime, sync, dirsync\n"
-    "                       as mount(8) has them; its other options are accepted\n"
+    "                       as mount(8) has them; its other options are accepted, but not\n"
+    "                       remount, nosymfollow and context=\n"
     "  -o entry_timeout=S   seconds the kernel remembers names (10; close-to-open: 1; strict: 0)\n"
     "  -o attr_timeout=S    seconds the kernel remembers attributes (the same)\n"
     "  -o verify=WHEN       checksum hits: first (default), always, never\n"
@@ -349,6 +350,10 @@ static int parse_fstab_o(const char *key, const char *value, struct options *o)
 
     if (taken == NEEDS_NO_VALUE)
         return bad_value(key, value, "no value");
+    if (taken == NOT_KEPT && !o->sloppy) {
+        say(CM_LOG_ERROR, "-o %s: is refused, because the mount could not keep to it", key);
+        return EXIT_USAGE;
+    }
     if (!strcmp(key, "remount")) {
         fprintf(
             stderr,

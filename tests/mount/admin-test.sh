@@ -51,7 +51,7 @@ line() { echo "$1 $org $2 pool=$pool,$3 0 0" > "$work/fstab"; }
 
 t_mount() { # SOURCE TYPE
   cd /
-  mount -t "$2" "$1" "$org" -o "pool=$pool,nosuid,noexec,noatime"
+  mount -t "$2" "$1" "$org" -o "pool=$pool,nosuid,noexec,noatime,mand,iversion"
   same "$(source_of)" "$1"
   same "$(flags_of)" rw,nosuid,noexec,noatime
   cmp "$org/file" "$ref/file"
@@ -281,6 +281,8 @@ mount_8() {
     "$work/socket" "$org"
   check "mount of an unknown option" t_refused 1 "unknown option -o 'nosymfolow'" -t cachemax none \
     "$org" -o "pool=$pool,nosymfolow"
+  check "mount of an option that it cannot keep to" t_refused 1 \
+    '-o nosymfollow: is refused, because' -t cachemax none "$org" -o "pool=$pool,nosymfollow"
   check "mount of an unknown option, sloppy" t_refused 32 'does not exist' -s -t cachemax none \
     "$org" -o "pool=$pool.no,nosymfolow"
   check "mount -o remount" t_remount
