@@ -427,7 +427,7 @@ static int parse_pool_o(const char *key, const char *value, struct options *o)
     else if (!strcmp(key, "fill_rate"))
         rc = value && rules_size(value, &o->fill_rate)
                  ? 0
-                 : bad_value(key, value, "a number of bytes, such as 20M");
+                 : bad_value(key, value, "a rate, such as 20M: " RULES_SIZES);
     else if (!strcmp(key, "key_file"))
         rc = parse_key(value, o);
     for (size_t i = 0; rc >= 0 && i < sizeof(keys) / sizeof(keys[0]); i++)

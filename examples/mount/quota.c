@@ -50,8 +50,8 @@ int quota_take(const char *name, const char *value, struct quotas *q)
 
     if (!equals || !take_size(equals + 1, &one))
         return rules_wrong(name, value,
-                           "expected PATH=SIZE, such as logs=10G or logs=5%; SIZE is 4096 "
-                           "bytes or more, or at most 100%");
+                           "expected PATH=SIZE, such as logs=10G or logs=5%; SIZE is at most 100%, "
+                           "or 4096 bytes or more: " RULES_SIZES);
     while (*path == '/')
         path++;
     n = path < equals ? (size_t)(equals - path) : 0;

@@ -15,6 +15,7 @@
 
 #include "../service/folders.h"
 
+#include <ctype.h>
 #include <pwd.h>
 #include <stdio.h>
 
@@ -107,7 +108,7 @@ bool rules_size(const char *text, uint64_t *bytes)
 
     if (text[0] < '0' || text[0] > '9')
         return false;
-    unit = *end ? strchr(units, *end) : NULL;
+    unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
     if (unit) {
         shift = 10 * (unsigned)(unit - units + 1);
         end += !strcmp(end + 1, "iB") ? 3 : 1;
@@ -143,7 +144,7 @@ int rules_take(const char *name, const char *value, struct rules *r)
         return quota_take(name, value, &r->quotas);
     return rules_size(value, &r->size_max)
                ? 0
-               : rules_wrong(name, value, "expected a size, such as 64M");
+               : rules_wrong(name, value, "expected a size, such as 64M: " RULES_SIZES);
 }
 
 /* ---- Judging ------------------------------------------------------------------------------- */

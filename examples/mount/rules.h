@@ -35,7 +35,8 @@ int rules_take(const char *name, const char *value, struct rules *r);
 
 /* Says what is wrong with such an option. Returns the exit status. */
 int rules_wrong(const char *name, const char *value, const char *why);
-/* A number of bytes, with a unit of K, M, G or T; false: it is none, or 0. */
+#define RULES_SIZES "a whole number of bytes, or with K, M, G or T (no MB, no fraction)"
+/* Such a number; false: it is none, or 0. */
 bool rules_size(const char *text, uint64_t *bytes);
 
 /* The rest uses mnt.opt.rules. */

@@ -126,6 +126,10 @@ says "-o of a pool before a service" 2 '^cachemax-mount: -o probation needs --po
 
 says "a size that is none" 2 'max-file-size=64X: expected a size' "$mount_bin" dir \
   --max-file-size 64X
+for size in 10MB 1.5G; do
+  says "a size like $size" 2 'a whole number of bytes, or with K, M, G or T \(no MB, no fraction' \
+    "$mount_bin" dir --max-file-size $size
+done
 says "a size that is too large" 2 'expected a size' "$mount_bin" dir --max-file-size=9999999999T
 says "no size at all" 2 'expected a size' "$mount_bin" dir -o max-file-size=0
 says "a pattern that cannot be" 2 \
@@ -148,7 +152,7 @@ says "a wrong number of drive writes" 2 'drive_writes=0: expected' "$mount_bin" 
   -o drive_writes=0
 says "a mistyped rule" 2 "did you mean '--exclude'" "$mount_bin" dir --exclud a
 says "rules" 3 'pool: does not exist' "$mount_bin" "$work" --pool pool --include a/b \
-  --exclude='*.tmp' --exclude-owner 12345 --max-file-size=1GiB
+  --exclude='*.tmp' --exclude-owner 12345 --max-file-size=1g
 
 # What `cachemax create` refuses, too, is not advised.
 ln -s nowhere dangling
