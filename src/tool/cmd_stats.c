@@ -21,7 +21,7 @@ enum { STATS_JSON, STATS_WATCH, STATS_OPTIONS };
 static const struct tool_option stats_options[STATS_OPTIONS] = {
     [STATS_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print JSON; with --watch one object a line" },
     [STATS_WATCH] = { "watch", 'w', TOOL_MAY_ARG, "SECONDS",
-                      "print a line every so many seconds (default 1)" },
+                      "print a line every so many seconds: 0.05 to 86400 (default 1)" },
 };
 
 #define WATCH_MIN 0.05

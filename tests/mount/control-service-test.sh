@@ -96,7 +96,7 @@ t_warm_stays() {
 t_too_much() {
   head -c 25000000 /dev/zero > huge
   status 7 "$cm" warm huge big
-  says 'the pool is full of what was warmed; 1 of 2 files was left out'
+  says 'the pool is full of what was warmed; 1 of 2 files is not cached as a whole'
   rm huge
 }
 t_rate() { # 400 kB/s: not in less than 6 s

@@ -171,10 +171,11 @@ t_quiet() { # of a file that nobody has used since the mount began
 t_usage() {
   status 2 "$cm" pin
   status 2 "$cm" unpin --all "$org" "$org/a"
-  status 2 "$cm" unpin --all
   says "'unpin --all' needs one PATH on the mount whose pinned files are meant, .*unpin --all /srv"
+  status 2 "$cm" unpin --all
+  says "'unpin' needs the name of a file or directory"
   status 2 "$cm" unpin
-  says "'unpin' needs the path of a file or directory, or --all PATH"
+  says "'unpin' needs the name of a file or directory"
   status 8 "$cm" pin "$work"
   status 1 "$cm" unpin "$org/none"
 }
@@ -294,7 +295,7 @@ t_filled() { # a sparse pool fills its volume
   on_narrow 5m 64M --sparse
   status 7 "$cm" warm "$many"
   says "had to make room for those after: $full"
-  says "^cachemax: the pool is full of what was warmed; [0-9] of 6 files w[a-z]* left out: $full"
+  says "^cachemax: the pool is full of what was warmed; [0-9] of 6 files (is|are) not cached as a whole: $full"
   fails says 'larger pool'
   status 7 "$cm" pin "$many"
   says "^cachemax: 6 files of .* not pinned: .* room for .* more; $full and mount again, or unpin"
@@ -303,7 +304,7 @@ t_filled() { # a sparse pool fills its volume
   for _ in 1 2; do
     status 7 "$cm" warm "$many"
     says "had to make room for those after: $was_full name fewer$"
-    says "6 files were left out: $was_full name fewer$"
+    says "6 files are not cached as a whole: $was_full name fewer$"
     fails says 'warm again|too few files|narrow is full'
   done
   status 7 "$cm" pin "$many"

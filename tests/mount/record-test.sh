@@ -212,7 +212,7 @@ t_much() { # more than the pool holds
 }
 t_best() { # of a trace that reads more than the pool holds
   status 7 "$cm" warm --trace "$work/much" "$org"
-  says 'the pool is full after .*; what was read least often was left out'
+  says 'the pool is full after .*; what was read least often is not cached'
   # But for some blocks whose buckets of the index are full of others.
   [ "$(cached "$org/hot")" -gt $((size - 100000)) ]
   [ "$(cached "$org/cold")" -gt $((size - 100000)) ]

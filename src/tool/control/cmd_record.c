@@ -20,7 +20,7 @@ enum { RECORD_SECONDS, RECORD_SIZE, RECORD_QUIET, RECORD_JSON, RECORD_OPTIONS };
 static const struct tool_option record_options[RECORD_OPTIONS] = {
     [RECORD_SECONDS] = { "seconds", 's', TOOL_NEEDS_ARG, "N", "end after so many seconds" },
     [RECORD_SIZE] = { "size", 0, TOOL_NEEDS_ARG, "MAX",
-                      "end before TRACE is larger, such as 100M" },
+                      "end before TRACE is larger: 4K or more, such as 100M" },
     [RECORD_QUIET] = { "quiet", 'q', TOOL_NO_ARG, NULL, "print nothing if all went well" },
     [RECORD_JSON] = { "json", 'j', TOOL_NO_ARG, NULL, "print one JSON object" },
 };

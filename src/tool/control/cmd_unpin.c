@@ -136,16 +136,13 @@ static int run_unpin(const struct tool_args *args)
 {
     if (args->value[UNPIN_ALL])
         return unpin_all(args);
-    if (args->operand)
-        return unpin_files(args);
-    tool_message(NULL, "'unpin' needs the path of a file or directory, or --all PATH");
-    return TOOL_USAGE;
+    return unpin_files(args);
 }
 
 const struct tool_command tool_unpin = {
     .name = "unpin",
     .on_mounts = true,
-    .operand = "[PATH]...",
+    .operand = "PATH...",
     .many = true,
     .summary = "Files on a mount that were pinned are as others again",
     .help = "PATH is a file or a directory on a running mount of cachemax-mount; directories\n"

@@ -427,7 +427,7 @@ const struct tool_command tool_warm = {
             "meant; without one it is all of the only mount. Files that are missing, or\n"
             "shorter now, are told and skipped (exit status 7).\n"
             "With --verify the mount also compares what is cached with the files, while they are\n"
-            "in use. What is wrong is told (exit status 5) and read anew.\n"
+            "in use. What is wrong is told (exit status 5) and read anew. Not with --trace.\n"
             "\n"
             "Examples:\n"
             "  cachemax warm /srv/data/images\n"

@@ -268,13 +268,14 @@ static void say_changed(const struct warm *w, uint64_t n, uint64_t all)
 
 static void say_full(const struct warm *w, uint64_t all)
 {
-    const uint64_t out = all - w->files + w->partly.files;
+    const uint64_t part = all - w->files + w->partly.files;
     char text[WAY_OUT];
 
-    tool_message(
-        NULL, "the pool is full of what was %s; %" PRIu64 " of %" PRIu64 " files %s left out: %s",
-        w->pin ? "pinned" : "warmed", out, all, out == 1 ? "was" : "were",
-        way_out(w, text, "name fewer", "name fewer, or use a larger pool"));
+    tool_message(NULL,
+                 "the pool is full of what was %s; %" PRIu64 " of %" PRIu64
+                 " files %s not cached as a whole: %s",
+                 w->pin ? "pinned" : "warmed", part, all, part == 1 ? "is" : "are",
+                 way_out(w, text, "name fewer", "name fewer, or use a larger pool"));
 }
 
 static void say_unrecorded(const struct warm *w)

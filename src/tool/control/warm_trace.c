@@ -419,7 +419,7 @@ static void say_why(const struct sweep_trace *s)
         tool_message(NULL, "the mount is ending");
     else if (s->full)
         tool_message(NULL,
-                     "the pool is full after %s of %s; what was read least often was left out",
+                     "the pool is full after %s of %s; what was read least often is not cached",
                      tool_bytes(passed, s->sum_cached), tool_bytes(all, s->profile.bytes));
     else if (s->partly)
         tool_message(NULL,
