@@ -281,6 +281,18 @@ if [ -f docs/objects.md ]; then
     sh -c 'test -s "$1" && cmp -s "$1" "$2"' - "$scratch/shown" "$scratch/compiled"
 fi
 
+# The texts of the counters, in the header and in docs/json.md.
+if [ -f docs/json.md ]; then
+  sed -n '/^#define CM_STAT_MAP/,/^$/s/^ *X(\([a-z_]*\), "\(.*\)").*/\1 \2/p' include/cachemax.h \
+    >"$scratch/counters"
+  cut -d' ' -f1 "$scratch/counters" >"$scratch/names"
+  check "the header has counters" test "$(wc -l <"$scratch/names")" -gt 40
+  empty "docs/json.md says of each counter what the header says" "$(
+    sed -n '/^## `stats`/,/^## `check`/s/^| `\([a-z_]*\)` | \(.*\) |$/\1 \2/p' docs/json.md |
+      awk 'NR == FNR { is[$1] = 1; next } $1 in is' "$scratch/names" - |
+      diff "$scratch/counters" -)"
+fi
+
 empty "blocks of C in the docs compile" "$(python3 tests/tree/check-blocks.py . 2>&1)"
 
 # The README's embedding example, as it stands there.
