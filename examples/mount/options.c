@@ -73,7 +73,7 @@ static const char help[] =
     "write:\n"
     "                       they decide what is read\n"
     "  -o max_background=N  requests the kernel sends ahead, 1 to 65535 (64)\n"
-    "  -o loops=N           threads that answer hits, 1 to 64 (1 with one CPU, 4 with 8, else 2)\n"
+    "  -o loops=N           1 to 64 threads that answer hits (one CPU: 1, up to 7: 2, else 4)\n"
     "  -o io_uring=WHEN     requests come by io_uring: off (default), or auto: if the kernel\n"
     "                       allows it (module parameter fuse.enable_uring)\n"
     "  -o allow_other, -o default_permissions\n"

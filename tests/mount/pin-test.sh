@@ -295,7 +295,8 @@ t_filled() { # a sparse pool fills its volume
   on_narrow 5m 64M --sparse
   status 7 "$cm" warm "$many"
   says "had to make room for those after: $full"
-  says "^cachemax: the pool is full of what was warmed; [0-9] of 6 files (is|are) not cached as a whole: $full"
+  says "^cachemax: the pool is full of what was warmed; [0-9] of 6 files (is|are) not cached as a \
+whole: $full"
   fails says 'larger pool'
   status 7 "$cm" pin "$many"
   says "^cachemax: 6 files of .* not pinned: .* room for .* more; $full and mount again, or unpin"
