@@ -19,6 +19,10 @@ static int refusal = CM_ENOMEM;      /* how */
 static uint32_t hello_flags;         /* of its hello */
 static _Atomic uint32_t opened_with; /* flags of the last open */
 static _Atomic unsigned n_swallowed;
+static _Atomic unsigned came[CMP_COMMANDS]; /* messages */
+static _Atomic uint64_t opened_outside;     /* outside writes, of the last open */
+static _Atomic uint32_t fill_flags;         /* of the last fill */
+static void (*_Atomic change)(struct cmp_head *h, uint8_t *body); /* of a reply; NULL: it stays */
 static struct os_thread acceptor;
 static struct outside_file table_file;
 
@@ -27,11 +31,20 @@ static bool receive_all(int fd, void *to, size_t n)
     return n == 0 || recv(fd, to, n, MSG_WAITALL) == (ssize_t)n;
 }
 
-static uint32_t flags_of_open(const uint8_t *body)
+static void note_open(const uint8_t *body)
 {
     struct cmp_open m;
     memcpy(&m, body, sizeof(m));
-    return m.flags;
+    opened_with = m.flags;
+    opened_outside = m.outside;
+}
+
+static void note_fill(const uint8_t *body, size_t n)
+{
+    struct cmp_fill m;
+    memcpy(&m, body, sizeof(m));
+    fill_flags = m.flags;
+    atomic_fetch_add(&filled, n - sizeof(m));
 }
 
 /* Answers one message. False: the client has ended. */
@@ -39,12 +52,14 @@ static bool serve_one(int fd)
 {
     static __thread uint8_t body[CMP_MESSAGE_MAX], out[CMP_REPLY_MIN];
     struct cmp_hello_reply hello = { .block = CM_BLOCK_SIZE, .data_max = 65536, .client = 1 };
+    void (*changes)(struct cmp_head *, uint8_t *);
     struct cmp_head h;
     int data;
     if (!receive_all(fd, &h, sizeof(h)) || !receive_all(fd, body, h.bytes - sizeof(h)))
         return false;
+    atomic_fetch_add(&came[h.command % CMP_COMMANDS], 1);
     if (h.command == CMP_FILL) {
-        atomic_fetch_add(&filled, h.bytes - sizeof(h) - sizeof(struct cmp_fill));
+        note_fill(body, h.bytes - sizeof(h));
         return true;
     }
     if (h.command == swallowed) {
@@ -57,13 +72,17 @@ static bool serve_one(int fd)
     if (h.command == CMP_HELLO)
         memcpy(out + sizeof(h), &hello, sizeof(hello));
     if (h.command == CMP_OPEN)
-        opened_with = flags_of_open(body);
-    if (h.command == CMP_WRITE_BEGIN)
+        note_open(body);
+    if (h.command == CMP_WRITE_BEGIN || h.command == CMP_TRUNCATE_BEGIN ||
+        h.command == CMP_SYNC_BEGIN)
         out[sizeof(h)] = 1; /* the token */
     h.result = h.command == refused ? refusal : 0;
     if (h.command == CMP_OPEN && h.result == 0)
         h.file = atomic_fetch_add(&handles, 1) + 1;
     h.bytes = (uint32_t)sizeof(h) + (h.result < 0 ? 0 : cmp_body(h.command, 1, &data));
+    changes = atomic_load(&change);
+    if (changes)
+        changes(&h, out + sizeof(h));
     memcpy(out, &h, sizeof(h));
     return send(fd, out, h.bytes, MSG_NOSIGNAL) == (ssize_t)h.bytes;
 }
@@ -97,6 +116,8 @@ static void service_up(bool silent)
     is_silent = silent;
     handles = 0;
     filled = 0;
+    for (unsigned i = 0; i < CMP_COMMANDS; i++)
+        came[i] = 0;
     listener = socket(AF_UNIX, SOCK_STREAM, 0);
     if (bind(listener, (const struct sockaddr *)&a, sizeof(a)) != 0 || listen(listener, 8) != 0 ||
         !os_thread_begin(&acceptor, accept_all, NULL))

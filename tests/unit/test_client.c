@@ -214,6 +214,34 @@ static void test_late_link(void)
     service_down();
 }
 
+/* A write and a sync end when their service is gone, and the next one is there. That one is not
+ * told of them: the same tokens may be those of others there. */
+static void test_end_elsewhere(void)
+{
+    cmc_bracket w, s;
+    service_up(false);
+    client = connect_here();
+    file = open_here(client);
+    for (unsigned lives = 0; lives < 2; lives++) {
+        CASE("lives %u", lives);
+        CHECK_EQ(cmc_write_begin(file, 0, 1, &w), 0);
+        CHECK_EQ(cmc_sync_begin(file, &s), 0);
+        CHECK(w.token != 0 && s.token != 0);
+        if (!lives)
+            (void)lose(client->link);
+        CHECK(cmc_is_connected(client));
+        CHECK_EQ(cmc_write_end(file, &w, NULL), 0);
+        CHECK_EQ(cmc_sync_end(file, &s, 1, NULL), lives ? 0 : CMC_UNTOLD);
+        CHECK_EQ(client->links, 2);
+        CHECK_EQ(handles, 2);
+        CHECK_EQ(came[CMP_WRITE_END], lives);
+        CHECK_EQ(came[CMP_SYNC_END], lives);
+    }
+    cmc_file_close(file);
+    cmc_disconnect(client);
+    service_down();
+}
+
 /* ---- Fills and descriptors ------------------------------------------------------------------- */
 
 /* A read that does not begin at a block misses one block more than a message may have. */
@@ -227,8 +255,39 @@ static void test_long_fill(void)
     CHECK_EQ(cmc_fill(f, &miss, data, sizeof(data), CM_FILL_EOF), 0);
     CHECK_EQ(cmc_invalidate(f, 0, CM_ALL), 0); /* the fill came before */
     CHECK_EQ(filled, 65536);
+    CHECK_EQ(fill_flags, 0); /* the file does not end there */
+    CHECK_EQ(cmc_fill(f, &miss, data, 65536, CM_FILL_EOF), 0);
+    CHECK_EQ(cmc_invalidate(f, 0, CM_ALL), 0);
+    CHECK_EQ(fill_flags, CMP_FILL_EOF);
     cmc_file_close(f);
     cmc_disconnect(k);
+    service_down();
+}
+
+/* A connection is lost between a miss and its fill. On the next one the file may have the same
+ * handle, and a miss of another version the same ticket. */
+static void test_fill_elsewhere(void)
+{
+    static const uint8_t data[CM_BLOCK_SIZE];
+    service_up(false);
+    client = connect_here();
+    file = open_here(client);
+    (void)lose(client->link);
+    CHECK_EQ(cmc_invalidate(file, 0, CM_ALL), 0);
+    CHECK_EQ(file->opened, UINT64_C(2) << 32 | 2);
+    for (uint32_t connection = 1; connection < 4; connection++)
+        for (uint32_t handle = 1; handle < 4; handle++) {
+            CASE("connection %u, handle %u", connection, handle);
+            const cmc_miss miss = {
+                .len = sizeof(data), .handle = handle, .ticket = 5, .connection = connection
+            };
+            filled = 0;
+            CHECK_EQ(cmc_fill(file, &miss, data, sizeof(data), 0), 0);
+            CHECK_EQ(cmc_invalidate(file, 0, CM_ALL), 0); /* the fill came before */
+            CHECK_EQ(filled, connection == 2 && handle == 2 ? sizeof(data) : 0);
+        }
+    cmc_file_close(file);
+    cmc_disconnect(client);
     service_down();
 }
 
@@ -360,6 +419,57 @@ static void test_claim_taken_again(void)
     CHECK_EQ(table.claim[0], UINT64_C(9) << 32 | 77);
     outside_client_ended(&table, 77);
     CHECK_EQ(table.claim[0], 0);
+}
+
+/* Have so many writes of the file begun and ended outside, since this was asked last? */
+static bool were_outside(uint64_t begun, uint64_t ended)
+{
+    static uint64_t had_begun, had_ended;
+    const uint64_t new_begun = outside_begun(table_file.at, file->hash) - had_begun;
+    const uint64_t new_ended = outside_ended(table_file.at, file->hash) - had_ended;
+    had_begun += new_begun;
+    had_ended += new_ended;
+    return new_begun == begun && new_ended == ended;
+}
+
+/* What the service cannot be told, or does not take, is noted where it looks: a write as long as it
+ * lasts, and a change or a file that is gone as a write that has ended. */
+static void test_untold(void)
+{
+    enum { TOLD, REFUSED, AWAY, CASES };
+    const cm_file_id id = { .lo = 1 };
+    cmc_bracket w;
+    service_up(false);
+    client = connect_here();
+    file = open_here(client);
+    (void)were_outside(0, 0);
+    for (unsigned how = TOLD; how < CASES; how++) {
+        CASE("how %u", how);
+        const unsigned noted = how != TOLD;
+        if (how == AWAY) {
+            (void)lose(client->link);
+            client->trying = true; /* and it is not looked for */
+        }
+        for (unsigned truncates = 0; truncates < 2; truncates++) {
+            refused = how == REFUSED ? truncates ? CMP_TRUNCATE_BEGIN : CMP_WRITE_BEGIN : 0;
+            CHECK_EQ(truncates ? cmc_truncate_begin(file, 1, &w) : cmc_write_begin(file, 0, 1, &w),
+                     0);
+            CHECK(were_outside(noted, 0));
+            CHECK_EQ(cmc_write_end(file, &w, NULL), 0);
+            CHECK(were_outside(0, noted));
+        }
+        refused = how == REFUSED ? CMP_INVALIDATE : 0;
+        CHECK_EQ(cmc_invalidate(file, 0, CM_ALL), 0);
+        CHECK(were_outside(noted, noted));
+        refused = how == REFUSED ? CMP_FORGET : 0;
+        CHECK_EQ(cmc_forget(client, &id, 1), noted ? CMC_UNTOLD : 0);
+        CHECK(were_outside(noted, noted));
+    }
+    refused = 0;
+    client->trying = false;
+    cmc_file_close(file);
+    cmc_disconnect(client);
+    service_down();
 }
 
 static unsigned claims(void)
@@ -739,6 +849,7 @@ static const struct harness_test tests[] = {
     TEST(one_descriptor),   TEST(interrupted_look), TEST(second_service),  TEST(claim_taken_again),
     TEST(other_table),      TEST(table_moved),      TEST(share_of_claims), TEST(refused_file),
     TEST(stream_in_use),    TEST(link_to_nothing),  TEST(lock_is_held),    TEST(failed_sync_again),
+    TEST(end_elsewhere),    TEST(fill_elsewhere),   TEST(untold),
 };
 
 int main(int argc, char **argv)
