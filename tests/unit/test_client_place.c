@@ -109,6 +109,34 @@ static void test_flags(void)
     service_down();
 }
 
+/* Somebody writes the file, and tells nobody, while a client takes its validator. */
+static int identify_slowly(void *arg, cm_validator *v)
+{
+    outside_begin(table_file.at, *(const uint64_t *)arg);
+    outside_end(table_file.at, *(const uint64_t *)arg);
+    return identify(NULL, v);
+}
+
+/* The validator may be older than that write. So the open says how many there were before. */
+static void test_open_number(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    uint64_t hash = outside_hash(&id);
+    cmc_file *f;
+    service_up(false);
+    cmc_client *k = connect_here();
+    for (unsigned before = 0; before < 3; before++) {
+        CASE("before %u", before);
+        CHECK_EQ(outside_ended(table_file.at, hash), before);
+        REQUIRE(cmc_file_open(k, &id, 0, identify_slowly, &hash, &f) == 0);
+        CHECK_EQ(opened_outside, before);
+        cmc_file_close(f);
+    }
+    CHECK_EQ(handles, 3);
+    cmc_disconnect(k);
+    service_down();
+}
+
 /* A service that has too many clients is asked less and less often, up to half a minute; one that
  * is away as often as before. */
 static void test_crowded(void)
@@ -132,10 +160,7 @@ static void test_crowded(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(relative),
-    TEST(relative_to_nothing),
-    TEST(flags),
-    TEST(crowded),
+    TEST(relative), TEST(relative_to_nothing), TEST(flags), TEST(open_number), TEST(crowded),
 };
 
 int main(int argc, char **argv)
