@@ -171,6 +171,16 @@ static int64_t read_origin(void *ctx, uint64_t off, void *buf, size_t len)
     return (int64_t)len;
 }
 
+/* Is what a read misses in its own blocks? */
+static bool is_in_read(const cmc_miss *miss, uint64_t offset, uint32_t len)
+{
+    const uint64_t from = offset / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+    const uint64_t to = (offset + len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+
+    return miss->len == 0 ||
+           (miss->offset >= from && miss->offset < to && miss->len <= to - miss->offset);
+}
+
 static void read_some(cmc_file *f, uint8_t what)
 {
     const uint64_t offset = take_number(input, 3);
@@ -183,6 +193,7 @@ static void read_some(cmc_file *f, uint8_t what)
     switch (what % 3) {
     case 0:
         n = cmc_read(f, offset, buf, len, &miss);
+        FUZZ_CHECK(is_in_read(&miss, offset, len));
         if (n >= 0 && miss.len > 0)
             (void)cmc_fill(f, &miss, buf, miss.len < len ? (uint32_t)miss.len / 4096 * 4096 : 0, 0);
         break;
