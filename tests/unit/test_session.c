@@ -65,6 +65,45 @@ static void test_version(void)
     service_down();
 }
 
+static struct client *revalidates; /* while a whole read is on its way */
+static uint32_t revalidated;       /* its file */
+
+int64_t __real_cm_read_whole(cm_file *f, uint64_t off, void *buf, size_t len, uint32_t flags);
+int64_t __wrap_cm_read_whole(cm_file *f, uint64_t off, void *buf, size_t len, uint32_t flags);
+int64_t __wrap_cm_read_whole(cm_file *f, uint64_t off, void *buf, size_t len, uint32_t flags)
+{
+    struct client *const k = revalidates;
+    const int64_t n = __real_cm_read_whole(f, off, buf, len, flags);
+    if (k) {
+        revalidates = NULL;
+        CHECK_EQ(revalidate(k, revalidated, 8), 0);
+    }
+    return n;
+}
+
+/* The file gets another version while a whole read is on its way. It is not known then which one
+ * its bytes are of. */
+static void test_version_beside(void)
+{
+    const struct cmp_read m = { .offset = 3 * BLK,
+                                .len = BLK,
+                                .flags = CMP_READ_WHOLE | CMP_READ_VERSION };
+    service_up();
+    struct client a = client(), b = client();
+    const uint32_t file = open_file(&a, 1, 7);
+    store(&a, file, 3, 'x');
+    revalidated = open_file(&b, 1, 7);
+    CHECK_EQ(ASK(&a, CMP_READ, file, m), BLK);
+    CHECK(miss().version != 0);
+    revalidates = &b;
+    CHECK_EQ(ASK(&a, CMP_READ, file, m), BLK);
+    CHECK_EQ(miss().version, 0);
+    CHECK(revalidates == NULL);
+    session_end(a.s, true);
+    session_end(b.s, true);
+    service_down();
+}
+
 static void test_write(void)
 {
     service_up();
@@ -513,6 +552,7 @@ static void test_files(void)
 
 static void test_outside(void)
 {
+    const struct cmp_read said = { .offset = 3 * BLK, .len = BLK, .flags = CMP_READ_VERSION };
     const cm_file_id id = { .lo = 1 };
     const uint64_t hash = outside_hash(&id);
     service_up();
@@ -525,6 +565,8 @@ static void test_outside(void)
     CHECK_EQ(read_whole(&b, same, 3, 1), CM_EABSENT);
     CHECK_EQ(block_is(&b, same, 3), 0);
     CHECK_EQ(miss().ticket, 0); /* pass: no fill while somebody writes */
+    CHECK_EQ(ASK(&b, CMP_READ, same, said), 0);
+    CHECK_EQ(miss().version, 0); /* nor is anything known of its version */
     CHECK_EQ(fill(&a, file, old.ticket, 'o'), 0);
     CHECK_EQ(block_is(&b, same, 4), 0);
     outside_end(&outside, hash);
@@ -593,6 +635,7 @@ static void test_lost(void)
         const int claim = outside_claim(&outside, hash, 1234);
         (void)begin_block(&a, file, 3);
         session_end(a.s, gone);
+        CHECK_EQ(outside_is_claimed(&outside, hash), !gone);
         CHECK_EQ(block_is(&b, same, 4), 0);
         CHECK_EQ(read_block(&b, same, 3), 0);
         CHECK_EQ(miss().ticket != 0, gone);
@@ -804,6 +847,7 @@ static void test_other_space(void)
 static const struct harness_test tests[] = {
     TEST(read_and_fill),
     TEST(version),
+    TEST(version_beside),
     TEST(write),
     TEST(steering),
     TEST(forget_all),
