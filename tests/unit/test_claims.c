@@ -130,6 +130,30 @@ static void test_sync_failed(void)
     }
 }
 
+/* The same, and the client that made the sync tells it. `how`: 1: it is told as done; 2: a write
+ * came before it. */
+static void test_sync_told(void)
+{
+    for (unsigned how = 0; how < 4; how++) {
+        CASE("how %u", how);
+        struct cmp_end m = { .ok = how & 1 };
+        service_up();
+        struct client a = client();
+        const uint32_t file = open_file(&a, 1, 7);
+        store(&a, file, 3, 'x');
+        if (how & 2)
+            CHECK(end_token(&a, file, CMP_WRITE_END, begin_block(&a, file, 50), 0) >= 0);
+        CHECK_EQ(ask(&a, CMP_SYNC_BEGIN, file, NULL, 0, NULL, 0), 0);
+        memcpy(&m.token, reply.body, sizeof(m.token));
+        CHECK_EQ(ASK(&a, CMP_SYNC_END, file, m), 0);
+        CHECK_EQ(block_is(&a, file, 3), m.ok ? 'x' : 0);
+        if (!m.ok)
+            CHECK_EQ(miss().ticket, 0);
+        session_end(a.s, true);
+        service_down();
+    }
+}
+
 /* A write that the service does not see is running, and its times are set. A validator that shows
  * them must not become the file's as long as older blocks are there: after a kill nothing would
  * tell. `how`: it comes by a revalidation, the end of a bracket, the end of a sync, an open. */
@@ -250,10 +274,30 @@ static void test_other_claims(void)
     service_down();
 }
 
+/* The library refuses a file, and nothing of it is left. */
+static void test_open_fails(void)
+{
+    const cm_file_id id = { .lo = 1 };
+    struct cmp_open m = { .id_lo = 1 };
+    service_up();
+    struct client a = client();
+    m.validator = version(7);
+    m.validator.size = UINT64_MAX - 1;
+    for (unsigned i = 0; i < 100; i++)
+        CHECK_EQ(ASK(&a, CMP_OPEN, 0, m), CM_EINVAL);
+    CHECK_EQ(service_files(&service), 0);
+    CHECK(*find(&service, &id) == NULL);
+    (void)open_with(&a, 0, 7);
+    CHECK_EQ(service_files(&service), 1);
+    session_end(a.s, true);
+    service_down();
+}
+
 static const struct harness_test tests[] = {
     TEST(sole_writer),  TEST(broken_claim),           TEST(not_judged),
     TEST(sync_failed),  TEST(sole_writer_outside),    TEST(volatile_origin),
-    TEST(other_claims), TEST(ring_waits_for_no_disk),
+    TEST(other_claims), TEST(ring_waits_for_no_disk), TEST(sync_told),
+    TEST(open_fails),
 };
 
 int main(int argc, char **argv)
