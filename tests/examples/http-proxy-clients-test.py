@@ -218,6 +218,12 @@ def test_fields(pool, start):
         proxy.get(path)
         check("401, %s a pool: both fields" % kind,
               proxy.fields.get("www-authenticate") == "Basic, Bearer", proxy.fields)
+        for status, name in (401, "WWW-Authenticate"), (405, "Allow"), (429, "Retry-After"):
+            path = "/9/fresh,head%d,get%d/many-fields-%s" % (status, status, kind)
+            origin.field[path] = "\r\n".join(["%s: %s" % (name, "x" * 5000)] * 20)
+            got = proxy.get(path)[0]
+            check("%d, %s a pool: many that are too long together are left out" % (status, kind),
+                  got == status and name.lower() not in proxy.fields, got)
         path = "/9/fresh,head302,get302/long-" + kind
         origin.field[path] = "Location: /" + "x" * 10000
         got = proxy.get(path)[0]
@@ -267,6 +273,13 @@ def test_long_etag(pool, start):
     origin.change(path)
     etags.append(proxy.get(path) and proxy.etag)
     check("a long ETag that changes", etags == [LONG % 0, LONG % 1], etags)
+    for n in 300, 4000:
+        path = "/3000/fresh,etag%d/etag" % n
+        results = [proxy.get(path) for _ in range(2)]
+        check("an ETag of %d bytes: the object is right" % n,
+              results == [(200, origin.body(path, 0))] * 2, [status for status, _ in results])
+        check("an ETag of %d bytes: the object is not stored" % n, origin.gets("GET", path) == 2,
+              "%d GETs" % origin.gets("GET", path))
     path = "/3000/stale,long/restart"
     origin.control[path] = "max-age=1"
     proxy.get(path)
