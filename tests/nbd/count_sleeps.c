@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * count_sleeps.c - for nbd-test.py and sqlite-test.py, loaded by LD_PRELOAD: each call of
- * nanosleep() for $SLEEPS_NS nanoseconds adds a byte to the file $SLEEPS. A file whose whole name
- * is $WHOLE_FILE has times of whole seconds, as on a volume that keeps no more;
- * with $WHOLE_NOW those of the moment when the process first asks. */
+ * nanosleep() for $SLEEPS_NS nanoseconds adds a byte to the file $SLEEPS, and waits while there is
+ * a file $SLEEPS_WHILE. A file whose whole name is $WHOLE_FILE has times of whole seconds, as on a
+ * volume that keeps no more; with $WHOLE_NOW those of the moment when the process first asks. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,9 @@ int nanosleep(const struct timespec *t, struct timespec *left)
         int fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
         if (fd >= 0 && write(fd, ".", 1) == 1)
             close(fd);
+        const char *hold = getenv("SLEEPS_WHILE");
+        while (hold && access(hold, F_OK) == 0)
+            clock_nanosleep(CLOCK_MONOTONIC, 0, t, NULL);
     }
     return clock_nanosleep(CLOCK_MONOTONIC, 0, t, left) ? -1 : 0;
 }

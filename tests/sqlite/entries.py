@@ -4,7 +4,7 @@ import os
 import sqlite3
 import subprocess
 
-from databases import EXTENSION, cached, plain
+from databases import EXTENSION, Skipped, cached, plain
 
 
 def deleted_files():
@@ -97,3 +97,35 @@ class Entries:
             db.close()
             assert locked(), 'the lock is gone'
         without.close()
+
+    def test_one_number_on_two_volumes(self):
+        """The first files of two new volumes have the same inode number, and these here the same
+        header: each has its own rows all the same."""
+        names = 'a', 'b'
+        mounted = []
+        try:
+            for name in names:
+                os.mkdir(name)
+                r = subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', name], stderr=subprocess.PIPE,
+                                   text=True, check=False)
+                if r.returncode:
+                    raise Skipped(r.stderr.strip())
+                mounted.append(name)
+                plain(name + '/x.db', 'create table t(a integer primary key, b); begin; '
+                      'with recursive n(i) as (select 1 union all select i + 1 from n where '
+                      "i < 1000) insert into t select i, '%s%090d' from n; commit;" % (name, 0))
+            files = [os.stat(name + '/x.db') for name in names]
+            if files[0].st_ino != files[1].st_ino:
+                raise Skipped('a new tmpfs begins with another number each time')
+            dbs = [cached(name + '/x.db', more='&volume_id=' + name) for name in names]
+            for _ in range(3):
+                for name, db in zip(names, dbs):
+                    db.execute('pragma cache_size=5')
+                    said = db.execute('select distinct substr(b, 1, 1) from t').fetchall()
+                    assert said == [(name,)], 'rows of another file: %s' % said
+            assert self.stat('hit_blocks') > 20, 'nothing is cached: this tests nothing'
+            for db in dbs:
+                db.close()
+        finally:
+            for name in mounted:
+                subprocess.run(['umount', '-l', name], check=True)

@@ -26,6 +26,7 @@ import time
 sys.dont_write_bytecode = True
 from databases import EXTENSION, Skipped, cached, plain  # noqa: E402
 from entries import Entries  # noqa: E402
+from trouble import Trouble, lock_in_a_rollback  # noqa: E402
 
 DONE = {'ok': 0, 'FAIL': 0, 'skip': 0}
 
@@ -48,7 +49,7 @@ def load(build):
     lib.sqlite3_close(db)
 
 
-class Tests(Entries):
+class Tests(Entries, Trouble):
     def __init__(self, build):
         self.build = build
         self.tool = os.path.join(build, 'src/tool/cachemax')
@@ -383,16 +384,12 @@ class Tests(Entries):
         """The pool cannot forget any more. Writes fail, and then reads, too: SQLite must roll back.
         When the database is closed and the pool deleted, all is as before the transaction."""
         plain('x.db', 'create table t(a); insert into t values (1);')
-        uri = 'file:x.db?vfs=cachemax&pool=' + os.path.abspath('pool')
-        lines = ('.log stderr', '.load ' + os.path.join(self.build, EXTENSION), '.open ' + uri,
-                 'select a from t;', '.shell truncate -s 4096 pool', 'update t set a = 2;',
-                 'select a + 10 from t;')
-        r = subprocess.run(['sqlite3'], input='\n'.join(lines), stdout=subprocess.PIPE, text=True,
-                           stderr=subprocess.STDOUT, check=False, timeout=60)
-        assert 'nothing is written' in r.stdout, r.stdout
-        assert '\n11\n' not in r.stdout, 'a read does not fail: docs/sqlite.md says that it does'
+        said = self.shell('select a from t;', '.shell truncate -s 4096 pool',
+                          'update t set a = 2;', 'select a + 10 from t;')
+        assert 'nothing is written' in said, said
+        assert '\n11\n' not in said, 'a read does not fail: docs/sqlite.md says that it does'
         assert 'reads fail, too, until you close the database and delete the pool (CM_EFORGET): ' \
-            + os.path.abspath('pool') in r.stdout, 'it says: ' + r.stdout
+            + os.path.abspath('pool') in said, 'it says: ' + said
         os.remove('pool')
         self.new_pool()
         db = cached('x.db')
@@ -443,9 +440,9 @@ class Tests(Entries):
         self.same('x.db', db)
         db.close()
 
-    def child(self, sql, *more):
+    def child(self, sql, env=None):
         return subprocess.Popen([sys.executable, os.path.abspath(__file__), '--child', sql,
-                                 *more, self.build], stdout=subprocess.PIPE, text=True)
+                                 self.build], stdout=subprocess.PIPE, text=True, env=env)
 
     def test_kill(self):
         db = cached('x.db')
@@ -813,6 +810,9 @@ def close_of_a_fresh_file():
 def child(what):
     if what == 'locked-close':
         print(close_of_a_fresh_file(), flush=True)
+        return
+    if what == 'locked-rollback':
+        print(lock_in_a_rollback(), flush=True)
         return
     if what.startswith('slow-'):
         beside(what == 'slow-close')
