@@ -101,6 +101,48 @@ def copies_are_refused():
         assert file.info()["brackets"] == 0 and file.read() == content and not cache.closed
 
 
+@check
+def a_bracket_that_a_signal_handler_leaves():
+    """It raises when the library has begun the bracket: nobody else could end it."""
+    path, content = new_file(3 * BLOCK)
+    with new_pool() as cache, cache.file(path, sole_writer=True) as file:
+        bracket, call = file.bracket(0, 5), file._call
+
+        def interrupted(*arguments):
+            call(*arguments)
+            assert bracket._open.id, "it has not begun: this tests nothing"
+            raise KeyboardInterrupt
+        file._call = interrupted
+        raises(KeyboardInterrupt, bracket.__enter__)
+        del file._call
+        assert file.info()["brackets"] == 0 and file.read() == content
+        with bracket:
+            assert file.info()["brackets"] == 1
+
+
+@check
+def what_is_kept_ends_with_a_bracket():
+    """A sole writer keeps the version. So what a File has beside the library is told by the bracket
+    as long as it is open, and by a mark from then on."""
+    content = random.randbytes(3 * BLOCK)
+    with new_pool() as cache, cache.object(
+            "kept", lambda at, n: content[at:at + n], proof=lambda: "1", size=len(content),
+            sole_writer=True) as file:
+        assert file.read() == content
+
+        def seen():
+            return file._info().incarnation, file._pool.told[file._place()]
+        before = seen()
+        assert before[0] and file._may_keep(*before)
+        with file.bracket(0, 5):
+            during = seen()
+            assert during[0] == before[0], "another version: this tests nothing"
+            assert not file._may_keep(*before) and not file._may_keep(*during)
+        assert seen()[0] == before[0], "another version: this tests nothing"
+        assert not file._may_keep(*before) and not file._may_keep(*during)
+        assert file._may_keep(*seen())
+
+
 class Number:
     def __index__(self):
         return 5

@@ -7,7 +7,7 @@ import random
 import threading
 
 import cachemax
-from checks import DIR, Said, Skip, check, child, end, in_threads, new_pool, raises
+from checks import BLOCK, DIR, Said, Skip, check, child, end, in_threads, new_pool, raises
 from serve import Server
 
 try:
@@ -169,6 +169,22 @@ def what_is_read_ahead_is_of_the_version_that_is_read():
                 else:
                     file.raw.close()
                     raises(ValueError, lambda: file.raw.read(65536))
+
+
+@check
+def what_was_proven_when_a_read_began_is_what_is_read():
+    """Another thread finds a newer version before the target is opened for it."""
+    first, second = b"A" * BLOCK, b"B" * BLOCK
+    with Case() as case:
+        url = case.file("proven", first)
+        with case.fs.open(url) as file:
+            source, memory = file.raw._source, bytearray(BLOCK)
+            old = source.identify()[2]
+            assert old(0, memory) == BLOCK and memory == first
+            case.server.files["/proven"] = second, '"2"'
+            new = source.identify()[2]
+            assert "has changed" in str(raises(Exception, lambda: old(0, memory)))
+            assert new(0, memory) == BLOCK and memory == second
 
 
 class Memory(fsspec.AbstractFileSystem if not MISSING else object):

@@ -225,6 +225,7 @@ def web_answers_that_are_not_the_part():
                 a, b, len(CONTENT), CONTENT[a:b + 1])),
         "begins before": lambda a, b: part(a // 5000 * 5000, b),
         "is longer": lambda a, b: part(a, b + 1),
+        "says that it is longer": lambda a, b: part(a, b + 1, at=(a, b + 1)),
         "is longer than it says": lambda a, b: part(a, b, at=(a, b + 1001)),
         "is empty": lambda a, b: part(a, b, at=(0, 0)),
         "of a longer file": lambda a, b: part(a, b, len(CONTENT) + 1, bytes(len(CONTENT))),
