@@ -46,7 +46,7 @@
  *   presented again (cm_file_open, cm_file_revalidate).
  * - One process owns a pool at a time. Others may read it meanwhile (CM_OPEN_SHARED). After
  *   fork() only the parent may use it further. The child has no part of it: the library closes
- *   there what it inherited.
+ *   there what it inherited. A program that closes all descriptors does so before cm_open().
  * - A hit returns what the origin has, as long as changes are reported as above and the media
  *   report their errors; docs/crash.md "Limits" and docs/embedding.md "What a validator cannot see"
  *   have the exceptions. Whether the pool survives a power cut depends on its volume: cm_get_info()

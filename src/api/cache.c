@@ -178,6 +178,7 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
         c->opts.verify = CM_VERIFY_ALWAYS;
     c->readonly = (o.flags & CM_OPEN_READONLY) != 0;
     c->shared = (o.flags & CM_OPEN_SHARED) != 0;
+    cm_plat_fork_look();
     c->fork_count = cm_plat_fork_count();
     c->boot_wall_ns = cm_plat_boot_wall_ns();
     *cache = c;

@@ -261,6 +261,18 @@ void cm_say_guard(cm_cache *c)
 
 /* ---- A file that was truncated --------------------------------------------------------------- */
 
+/* The file cannot be asked. What needs its descriptor fails from here on; hits do not. */
+static void say_lost(struct cm_cache *c)
+{
+    uint32_t no = 0;
+    if (at_cas_acq_rel(&c->lost, &no, 1))
+        cm_log(c, CM_LOG_ERROR,
+               "%s: the program has closed the descriptor of the pool file, which is the library's "
+               "(a daemon that closes all of them?): the pool can neither be synced nor grow, and "
+               "its close may forget what is cached; open the pool after that",
+               c->name);
+}
+
 /* If the file was truncated, the part that was cut off may come back as zeros, and the rest may be
  * cut off next. So nothing in it counts any more, in this session and in the file, and nothing more
  * is stored. */
@@ -276,6 +288,8 @@ int cm_cache_whole(struct cm_cache *c)
     if (!c->shared)
         now = at_load_seq_cst(&c->file.size); /* a growth may have ended, or been taken back */
     whole = now < whole ? now : whole;
+    if (e == CM_EHANDLE && cm_cache_here(c) == 0) /* a child has nothing of the pool */
+        say_lost(c);
     if (e || size >= whole)
         return 0;
     uint32_t looked = at_load_relaxed(&c->suspect);

@@ -22,6 +22,10 @@
 
 /* ---- The pool file ------------------------------------------------------------------------- */
 
+/* Which file it is; private to the implementation. */
+struct cm_plat_place {
+    uint64_t dev, ino;
+};
 /* One open pool file and its mapping. Filled by cm_plat_file_*; owned by the caller. */
 struct cm_plat_file {
     intptr_t handle; /* -1: none */
@@ -30,13 +34,13 @@ struct cm_plat_file {
     uint64_t mapped; /* atomic; bytes mapped at base */
     uint64_t room;   /* set before cm_plat_file_map: so long may the mapping become; 0: as it is */
     uint64_t held;   /* bytes of address space at base; private to the implementation */
-    uint32_t pid;    /* the process that opened it: a child must not unlock or unmap */
-    uint32_t forks;  /* cm_plat_fork_count() then: a child of fork() does not have it any more */
+    uint32_t forks;  /* cm_plat_fork_count() at the open: a child must not touch it */
     uint32_t state;  /* private to the implementation */
     bool readonly;
-    bool sparse;   /* has less space than its size: some of it may be holes */
-    bool map_sync; /* private to the implementation */
-    uint8_t pages; /* the same: who says which pages are in memory */
+    bool sparse;                /* has less space than its size: some of it may be holes */
+    bool map_sync;              /* private to the implementation */
+    uint8_t pages;              /* the same: who says which pages are in memory */
+    struct cm_plat_place place; /* of the handle, when it was taken */
 };
 #define PLAT_FILE_INIT                                                                             \
     {                                                                                              \
@@ -122,7 +126,7 @@ int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
  * `what` says in a few words which volume it is. */
 #define PLAT_VOLUME 64u
 bool cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME]);
-/* Unmaps, unlocks, closes; safe on PLAT_FILE_INIT and after itself. */
+/* Unmaps, unlocks, closes; safe on PLAT_FILE_INIT and after itself. Does none of it in a child. */
 void cm_plat_file_close(struct cm_plat_file *f);
 /* Cuts the file to length 0 if its volume allows it: what the volume holds of the file must never
  * be read again. If the system cannot cut a mapped file, the file stays as it is. */
@@ -142,7 +146,9 @@ int cm_plat_file_zero(const struct cm_plat_file *f, uint64_t n);
 void cm_plat_file_remove(const char *path);
 /* Makes the directory entry of `path` durable. */
 int cm_plat_file_sync_dir(const char *path);
-/* The file as it is now: its size, and whether it still has a name. CM_EIO. */
+/* The file as it is now: its size, and whether it still has a name. CM_EIO. CM_EHANDLE: the handle
+ * is not that of the file any more, because the program has closed it. Then all that needs it fails
+ * with CM_EIO, and leaves alone what has its number; the mapping stays as it is. */
 int cm_plat_file_state(struct cm_plat_file *f, uint64_t *size, bool *named);
 /* Does `path` lead to the file now? (Windows: always; there nobody replaces an open one.) */
 bool cm_plat_file_is_at(const struct cm_plat_file *f, const char *path);
@@ -265,7 +271,8 @@ static inline __attribute__((always_inline)) struct cm_plat_thread *cm_plat_thre
 struct cm_plat_thread *cm_plat_thread(void);
 #endif
 
-/* Grows by one in the child of every fork(), from the first call on. */
+/* Grows by one in the child of every fork(), from the first call on. In a child that was made
+ * without the handlers of pthread_atfork() it grows in the first cm_plat_fork_look(). */
 uint32_t cm_plat_fork_count(void);
 /* The same number, after the first call. */
 #if defined(__linux__) && __STDC_HOSTED__
@@ -274,7 +281,12 @@ static inline uint32_t cm_plat_fork_count_now(void)
 {
     return at_load_relaxed(&cm_plat_forks); /* the child has one thread */
 }
+/* Finds out whether this is such a child. For calls that are rare. */
+void cm_plat_fork_look(void);
 #else
+static inline void cm_plat_fork_look(void)
+{
+}
 static inline uint32_t cm_plat_fork_count_now(void)
 {
     return cm_plat_fork_count();

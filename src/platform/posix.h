@@ -43,17 +43,28 @@ static inline void posix_cancel_back(const int *was)
     __attribute__((cleanup(posix_cancel_back), unused)) const int posix_cancel =                   \
         cm_plat_cancel_off()
 
+/* posix_ours.c */
+
+/* Where a descriptor leads to. False, with errno: the system does not say. */
+bool cm_posix_place_of(int fd, struct cm_plat_place *place);
+/* Does it lead there? Also if the system does not say, but not if it is closed. */
+bool cm_posix_is_at(int fd, const struct cm_plat_place *place);
+
 /* A child of fork() has closed the pool files that it inherited (posix_fork.c). Their numbers may
- * belong to something else by now. */
+ * belong to something else by now. A child that was made without the handlers of pthread_atfork()
+ * has them, but they are its parent's. */
 static inline bool file_inherited(const struct cm_plat_file *f)
 {
+    cm_plat_fork_look();
     return f->forks != cm_plat_fork_count();
 }
 
+/* -1, so that every call fails: it is a child's copy, or the program has closed the descriptor,
+ * whose number may be that of another file now. So it is asked for each use. */
 static inline int file_fd(const struct cm_plat_file *f)
 {
     assert(f != NULL && f->handle >= 0);
-    return file_inherited(f) ? -1 : (int)f->handle; /* -1: every call fails */
+    return file_inherited(f) || !cm_posix_is_at((int)f->handle, &f->place) ? -1 : (int)f->handle;
 }
 
 /* posix_create.c */
@@ -83,11 +94,12 @@ void cm_posix_fork_again(const bool *held);
 #define POSIX_NO_FORK                                                                              \
     __attribute__((cleanup(cm_posix_fork_again), unused)) const bool posix_no_fork =               \
         (cm_posix_no_fork(), true)
-/* A child will close this descriptor. It was opened under the same POSIX_NO_FORK. CM_ENOMEM: it was
- * closed. */
-int cm_posix_fork_list(int fd);
-/* Closes a descriptor and takes it off the list. */
-void cm_posix_fork_close(int fd);
+/* A child will close this descriptor, which leads to `place`. It was opened under the same
+ * POSIX_NO_FORK. CM_ENOMEM: it was closed. */
+int cm_posix_fork_list(int fd, const struct cm_plat_place *place);
+/* Closes a descriptor and takes it off the list. If it leads to another file by now, its number is
+ * left alone. */
+void cm_posix_fork_close(int fd, const struct cm_plat_place *place);
 
 /* posix_guard.c */
 

@@ -580,7 +580,7 @@ void cm_plat_file_abandon(struct cm_plat_file *f, const char *path)
     POSIX_NO_CANCEL;
     const bool beside = f->handle >= 0 && f->state == CREATE_BESIDE;
     /* In a child (of a fork in the progress function) the file is still the parent's. */
-    char *name = beside && f->pid == cm_plat_pid() ? name_beside(path) : NULL;
+    char *name = beside && !file_inherited(f) ? name_beside(path) : NULL;
 
     if (name != NULL) {
         (void)unlink(name); /* while it is locked, so no other process has the name */

@@ -13,7 +13,8 @@
  * local_lock or nolock). A child shares its parent's open files. So a child of fork() closes them
  * at once, before fork() returns (posix_fork.c). A child that was made without the handlers of
  * pthread_atfork() (a raw clone()) shares the lock until it execs or exits. cm_plat_file_holder()
- * finds such a child.
+ * finds such a child. Whatever uses the descriptor asks first whether it is still ours
+ * (posix_ours.c).
  *
  * Who: api/, media/, platform/, protocol/, state/. Nothing here calls back.
  */
@@ -191,14 +192,19 @@ uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
 
 int cm_posix_file_take(struct cm_plat_file *f, int fd)
 {
-    int rc;
+    struct cm_plat_place place = { 0, 0 };
+    int rc = CM_ENOMEM;
 
     fd = posix_above_standard(fd);
-    rc = fd < 0 ? CM_ENOMEM : cm_posix_fork_list(fd);
+    if (fd >= 0 && !cm_posix_place_of(fd, &place)) {
+        rc = cm_posix_error(errno);
+        (void)close(fd);
+    } else if (fd >= 0) {
+        rc = cm_posix_fork_list(fd, &place);
+    }
     if (rc == 0) {
-        *f = (struct cm_plat_file){ .handle = fd,
-                                    .pid = cm_plat_pid(),
-                                    .forks = cm_plat_fork_count() };
+        cm_plat_fork_look(); /* before the count that is remembered */
+        *f = (struct cm_plat_file){ .handle = fd, .forks = cm_plat_fork_count(), .place = place };
     }
     return rc;
 }
@@ -281,16 +287,14 @@ void cm_plat_file_close(struct cm_plat_file *f)
     }
     /* No child has the mapping, and the lock is the parent's. The parent drops the lock explicitly:
      * a child that was made without the handlers of pthread_atfork() would keep it otherwise. */
-    if (f->pid == cm_plat_pid()) {
+    if (!file_inherited(f)) {
         struct flock range;
 
         if (f->base != NULL) {
             (void)munmap(f->base, f->held);
         }
         (void)file_lock_call(f, F_OFD_SETLK, F_UNLCK, &range);
-    }
-    if (!file_inherited(f)) {
-        cm_posix_fork_close(file_fd(f));
+        cm_posix_fork_close((int)f->handle, &f->place);
     }
     *f = (struct cm_plat_file)PLAT_FILE_INIT;
 }
@@ -323,16 +327,22 @@ void cm_plat_file_remove(const char *path)
 void cm_plat_file_void(struct cm_plat_file *f)
 {
     POSIX_NO_CANCEL;
-    if (ftruncate(file_fd(f), 0) == 0) {
-        (void)cm_posix_sync(file_fd(f), NULL, 0);
+    const int fd = file_fd(f);
+
+    if (ftruncate(fd, 0) == 0) {
+        (void)cm_posix_sync(fd, NULL, 0);
     }
 }
 
 int cm_plat_file_state(struct cm_plat_file *f, uint64_t *size, bool *named)
 {
+    const int fd = file_fd(f);
     struct stat st;
 
-    if (fstat(file_fd(f), &st) != 0) {
+    if (fd < 0) {
+        return CM_EHANDLE;
+    }
+    if (fstat(fd, &st) != 0) {
         return CM_EIO;
     }
     *size = (uint64_t)st.st_size;
@@ -403,7 +413,8 @@ bool cm_plat_file_is_resident(const struct cm_plat_file *f, const void *p, size_
         return f->pages == POSIX_PAGES_BY_MAPPING && cm_plat_is_resident(p, n);
     }
     for (uint64_t at = from / page * page; at < end; at += page) {
-        if (file_read_at_once(file_fd(f), (off_t)at) != 1) {
+        /* Of another file this would only be a wrong hint: nothing is asked before. */
+        if (file_read_at_once((int)f->handle, (off_t)at) != 1) {
             return false;
         }
     }
@@ -554,8 +565,13 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
 int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len)
 {
     POSIX_NO_CANCEL;
-    const int fd = file_fd(f);
+    /* The mapping knows its file. To sync the whole of it takes the descriptor: if that leads to
+     * another file, a sync of it would say nothing about this one. */
+    const int fd = len == 0 || f->base == NULL ? file_fd(f) : (int)f->handle;
 
+    if (fd < 0) {
+        return CM_EIO;
+    }
     if (f->base != NULL) {
         const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
         const uint64_t start = offset / page * page;

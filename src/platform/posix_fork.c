@@ -15,7 +15,8 @@
  * child walks is whole. The child forgets the list. Its copies of struct cm_plat_file have another
  * count of forks; file_fd() gives -1 for them, and nothing closes their numbers again.
  *
- * A child that is made without these handlers (a raw clone()) keeps the descriptors.
+ * A child that is made without these handlers (_Fork(), a raw clone()) keeps the descriptors, and
+ * is counted when it looks (posix_ours.c).
  *
  * Who: api/, objects/, platform/. Nothing here calls back.
  */
@@ -41,8 +42,12 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 #define FORK_STEP 64u /* entries by which the list grows */
 
 static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER;
+struct fork_entry {
+    int fd;
+    struct cm_plat_place place;
+};
 static struct {
-    int *fd;
+    struct fork_entry *entry;
     size_t count, room;
 } fork_list; /* protected by fork_mutex */
 
@@ -58,11 +63,19 @@ static void fork_in_parent(void)
     (void)pthread_mutex_unlock(&fork_mutex);
 }
 
+/* The program may have closed the descriptor. Then its number is not ours. */
+static void close_ours(const struct fork_entry *e)
+{
+    if (cm_posix_is_at(e->fd, &e->place)) {
+        (void)close(e->fd);
+    }
+}
+
 static void fork_in_child(void)
 {
     at_add_relaxed(&cm_plat_forks, 1u); /* relaxed: the child has one thread */
     for (size_t i = 0; i < fork_list.count; i++) {
-        (void)close(fork_list.fd[i]);
+        close_ours(&fork_list.entry[i]);
     }
     fork_list.count = 0;
     (void)pthread_mutex_unlock(&fork_mutex);
@@ -96,38 +109,45 @@ void cm_posix_fork_again(const bool *held)
     (void)pthread_mutex_unlock(&fork_mutex);
 }
 
-int cm_posix_fork_list(int fd)
+int cm_posix_fork_list(int fd, const struct cm_plat_place *place)
 {
     assert(fd >= 0);
     if (fork_list.count == fork_list.room) {
-        int *const more = realloc(fork_list.fd, (fork_list.room + FORK_STEP) * sizeof *more);
+        struct fork_entry *const more =
+            realloc(fork_list.entry, (fork_list.room + FORK_STEP) * sizeof *more);
 
         if (more == NULL) {
             (void)close(fd);
             return CM_ENOMEM;
         }
-        fork_list.fd = more;
+        fork_list.entry = more;
         fork_list.room += FORK_STEP;
     }
-    fork_list.fd[fork_list.count++] = fd;
+    fork_list.entry[fork_list.count++] = (struct fork_entry){ fd, *place };
     return 0;
 }
 
-void cm_posix_fork_close(int fd)
+static bool is_entry(const struct fork_entry *e, int fd, const struct cm_plat_place *place)
+{
+    return e->fd == fd && e->place.dev == place->dev && e->place.ino == place->ino;
+}
+
+void cm_posix_fork_close(int fd, const struct cm_plat_place *place)
 {
     POSIX_NO_FORK;
+    const struct fork_entry mine = { fd, *place };
     size_t i = 0;
 
-    while (i < fork_list.count && fork_list.fd[i] != fd) {
+    while (i < fork_list.count && !is_entry(&fork_list.entry[i], fd, place)) {
         i++;
     }
     if (i < fork_list.count) {
-        fork_list.fd[i] = fork_list.fd[--fork_list.count];
+        fork_list.entry[i] = fork_list.entry[--fork_list.count];
     }
-    (void)close(fd);
+    close_ours(&mine);
     if (fork_list.count == 0) {
-        free(fork_list.fd);
-        fork_list.fd = NULL;
+        free(fork_list.entry);
+        fork_list.entry = NULL;
         fork_list.room = 0;
     }
 }

@@ -41,11 +41,13 @@ int cm_plat_file_room(struct cm_plat_file *f, uint64_t size, uint64_t *missing)
 
 static int lengthen(const struct cm_plat_file *f, uint64_t size)
 {
-    if (f->sparse && !cm_posix_reaches(file_fd(f), f->size)) {
+    const int fd = file_fd(f);
+
+    if (f->sparse && !cm_posix_reaches(fd, f->size)) {
         return CM_EIO;
     }
     if (f->sparse) {
-        return ftruncate(file_fd(f), (off_t)size) != 0 ? cm_posix_error(errno) : 0;
+        return ftruncate(fd, (off_t)size) != 0 ? cm_posix_error(errno) : 0;
     }
     return cm_posix_allocate(f, f->size, size, NULL, NULL);
 }
@@ -123,7 +125,8 @@ int cm_plat_file_cut(struct cm_plat_file *f, uint64_t size)
      * file may still see the old size. */
     const uint64_t was = at_load_relaxed(&f->size);
     at_store_seq_cst(&f->size, size);
-    if (!cm_posix_reaches(file_fd(f), size) || ftruncate(file_fd(f), (off_t)size) != 0) {
+    const int fd = file_fd(f);
+    if (!cm_posix_reaches(fd, size) || ftruncate(fd, (off_t)size) != 0) {
         at_store_seq_cst(&f->size, was); /* it is as long as it was */
         return CM_EIO;
     }

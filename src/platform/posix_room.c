@@ -36,38 +36,40 @@ void cm_posix_write_in_place(int fd)
 bool cm_plat_file_has_no_room(const struct cm_plat_file *f, uint64_t offset)
 {
     POSIX_NO_CANCEL;
+    const int fd = file_fd(f);
     char byte;
 
     /* Beyond a limit of the process it would get SIGXFSZ, although the file does not grow. */
-    return cm_posix_size_allowed(offset + 1) && pread(file_fd(f), &byte, 1, (off_t)offset) == 1 &&
-           pwrite(file_fd(f), &byte, 1, (off_t)offset) < 0 && cm_posix_error(errno) == CM_ENOSPC;
+    return cm_posix_size_allowed(offset + 1) && pread(fd, &byte, 1, (off_t)offset) == 1 &&
+           pwrite(fd, &byte, 1, (off_t)offset) < 0 && cm_posix_error(errno) == CM_ENOSPC;
 }
 
 int cm_plat_file_write(const struct cm_plat_file *f, const void *bytes, size_t n, uint64_t offset)
 {
     POSIX_NO_CANCEL;
+    const int fd = file_fd(f);
     char byte;
 
     /* A file that somebody has cut must not become longer. */
-    if (!cm_posix_size_allowed(offset + n) ||
-        pread(file_fd(f), &byte, 1, (off_t)(offset + n - 1)) != 1) {
+    if (!cm_posix_size_allowed(offset + n) || pread(fd, &byte, 1, (off_t)(offset + n - 1)) != 1) {
         return CM_EIO;
     }
-    const ssize_t done = pwrite(file_fd(f), bytes, n, (off_t)offset);
+    const ssize_t done = pwrite(fd, bytes, n, (off_t)offset);
     return done == (ssize_t)n ? 0 : done < 0 ? cm_posix_error(errno) : CM_EIO;
 }
 
 int cm_plat_file_zero(const struct cm_plat_file *f, uint64_t n)
 {
     POSIX_NO_CANCEL;
+    const int fd = file_fd(f);
 
-    if (fallocate(file_fd(f), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)n) != 0) {
+    if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)n) != 0) {
         return errno == EOPNOTSUPP ? CM_ENOTSUP : cm_posix_error(errno);
     }
     /* The first sync may fail because of pages that were lost before. The hole is no page, but a
      * record of the file system: it is durable after any later sync that succeeds. */
     for (unsigned i = 0; i < 2; i++) {
-        if (cm_posix_sync(file_fd(f), NULL, 0) == 0) {
+        if (cm_posix_sync(fd, NULL, 0) == 0) {
             return 0;
         }
     }

@@ -250,9 +250,7 @@ static int file_create(struct cm_plat_file *f, const wchar_t *path, uint64_t siz
         return rc == CM_EACCES && GetFileAttributesW(path) != INVALID_FILE_ATTRIBUTES ? CM_EEXIST
                                                                                       : rc;
     }
-    *f = (struct cm_plat_file){
-        .handle = (intptr_t)h, .size = size, .pid = cm_plat_pid(), .sparse = !prealloc
-    };
+    *f = (struct cm_plat_file){ .handle = (intptr_t)h, .size = size, .sparse = !prealloc };
     rc = cm_plat_file_lock(f);
     /* Refused where nothing is compressed. */
     (void)DeviceIoControl(h, FSCTL_SET_COMPRESSION, &plain, sizeof plain, NULL, 0, &n, NULL);

@@ -239,7 +239,6 @@ static int file_open(struct cm_plat_file *f, const wchar_t *path, bool readonly)
     }
     *f = (struct cm_plat_file){ .handle = (intptr_t)h,
                                 .size = (uint64_t)size.QuadPart,
-                                .pid = cm_plat_pid(),
                                 .state = taken ? WIN32_TAKEN : 0u,
                                 .readonly = readonly,
                                 .sparse = !win32_is_allocated(h, (uint64_t)size.QuadPart) };

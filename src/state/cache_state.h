@@ -152,6 +152,7 @@ struct cm_cache {
     uint32_t racy_said;  /* atomic; the log told of a validator that is racy each time */
     uint32_t early_said; /* atomic; ... of a validator from before the open */
     uint32_t crowded;    /* atomic, enum cm_say; no record was free for one more file */
+    uint32_t lost;       /* atomic; ... of a descriptor of the pool that somebody has closed */
     uint32_t cold;       /* atomic, enum cm_say; a file is cold only because a validator is racy */
     /* Set at open. Slots then, and that it may have while it is open; bytes of memo.reached. */
     uint64_t slots_opened, slots_max, memo_bytes;

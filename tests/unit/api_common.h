@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 /* The tests of the other files. */
-extern const struct harness_test api_cut_tests[], api_fork_tests[], api_many_tests[],
-    api_owner_tests[], api_pool_tests[], api_stats_tests[], api_structs_tests[],
+extern const struct harness_test api_cut_tests[], api_fork_tests[], api_lost_tests[],
+    api_many_tests[], api_owner_tests[], api_pool_tests[], api_stats_tests[], api_structs_tests[],
     api_versions_tests[];
 
 /* ---- Files and children ---------------------------------------------------------------------- */

@@ -712,8 +712,8 @@ static const struct harness_test api_tests[] = {
 };
 
 static const struct harness_test *const tables[] = {
-    api_tests,      api_fork_tests,  api_many_tests,     api_owner_tests, api_structs_tests,
-    api_pool_tests, api_stats_tests, api_versions_tests, api_cut_tests
+    api_tests,         api_fork_tests, api_lost_tests,  api_many_tests,     api_owner_tests,
+    api_structs_tests, api_pool_tests, api_stats_tests, api_versions_tests, api_cut_tests
 };
 
 /* ---- Files and children ---------------------------------------------------------------------- */

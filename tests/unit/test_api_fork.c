@@ -205,6 +205,121 @@ static void test_cloned_child_is_named(void)
     (void)unlink(path);
 }
 
+/* ---- A child without the handlers ------------------------------------------------------------ */
+
+static void cloned_body(cm_cache *c, cm_file *f)
+{
+    static uint8_t buf[CM_BLOCK_SIZE];
+    cm_bracket w;
+    if (f) {
+        CHECK(cm_read(f, 0, buf, BLK, NULL) <= 0); /* it has nothing of the pool */
+        CHECK(cm_write_begin(f, 0, BLK, &w) < 0);
+    }
+    CHECK_EQ(cm_close(c), CM_EFORKED);
+    CHECK_EQ(cm_close(c), CM_EFORKED);
+}
+
+/* A child by clone() calls into the parent's cache. */
+static void cloned(cm_cache *c, cm_file *f)
+{
+    int status = -1;
+    fflush(stdout);
+    const pid_t child = by_clone();
+    if (child == 0) {
+        alarm(60);
+        harness_failures = 0;
+        cloned_body(c, f);
+        child_exit(harness_failures != 0);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+#define cloned(...) CALL(cloned(__VA_ARGS__)) /* its checks say who called */
+
+static void test_cloned_child_changes_nothing(void)
+{
+    struct stat st;
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("the emulator does not know MADV_WIPEONFORK");
+    const char *path = make_pool("cloned", MIB, 0);
+    struct pool p = { .c = open_pool(path, 0) };
+    REQUIRE(p.c != NULL);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    detach(f);
+    cloned(p.c, NULL); /* with nothing attached its close would go on */
+    f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+#ifndef CM_TSAN /* without a fault guard the child ends when it reads */
+    cloned(p.c, f);
+#endif
+    CHECK_EQ(stat(path, &st), 0);
+    CHECK_EQ(st.st_size, MIB);
+    CHECK_EQ(try_open(path, 0), CM_EOWNED); /* the parent's lock is still there */
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK_EQ(put(f, 1, 5), 0);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), 0);
+    CHECK_EQ(try_open(path, 0), 0);
+    (void)unlink(path);
+}
+
+/* The same for a pool in memory that the processes share. */
+static void test_cloned_child_memory(void)
+{
+    cm_create_options o = CM_CREATE_OPTIONS_INIT;
+    cm_options with = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("the emulator does not know MADV_WIPEONFORK");
+    void *base = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(base != MAP_FAILED);
+    CHECK_EQ(cm_format_memory(base, MIB, &o), 0);
+    CHECK_EQ(cm_open_memory(base, MIB, &with, &c), 0);
+    const uint64_t state = ((struct cm_super *)base)->state;
+    cloned(c, NULL);
+    CHECK_EQ(((struct cm_super *)base)->state, state); /* open */
+    CHECK_EQ(cm_close(c), 0);
+    CHECK_EQ(munmap(base, MIB), 0);
+}
+
+/* A child that opens a pool of its own is an owner like any other, and so is its child by fork().
+ */
+static void own_childs_body(void *arg)
+{
+    CHECK_EQ(cm_close(arg), CM_EFORKED);
+}
+
+static void own_pool_body(void *arg)
+{
+    cm_cache *c = open_pool(arg, 0);
+    in_child(own_childs_body, c);
+    CHECK_EQ(cm_close(c), 0);
+}
+
+static void test_cloned_child_opens(void)
+{
+    int status = -1;
+    const char *path = make_pool("cloned", MIB, 0);
+    const char *other = make_pool("cloned-2", MIB, 0);
+    cm_cache *c = open_pool(path, 0);
+    REQUIRE(c != NULL);
+    fflush(stdout);
+    const pid_t child = by_clone();
+    if (child == 0) {
+        alarm(60);
+        harness_failures = 0;
+        own_pool_body((void *)(uintptr_t)other);
+        CHECK_EQ(cm_close(c), CM_EFORKED);
+        child_exit(harness_failures != 0);
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK_EQ(cm_close(c), 0);
+    (void)unlink(other);
+    (void)unlink(path);
+}
+
 /* ---- Numbers of descriptors ------------------------------------------------------------------ */
 
 /* Takes the lowest numbers that are free. */
@@ -512,6 +627,9 @@ const struct harness_test api_fork_tests[] = {
     TEST(fork_file),
     TEST(child_outlives_owner),
     TEST(cloned_child_is_named),
+    TEST(cloned_child_changes_nothing),
+    TEST(cloned_child_memory),
+    TEST(cloned_child_opens),
     TEST(child_keeps_its_numbers),
     TEST(grandchild_keeps_numbers),
     TEST(fork_in_create),

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_api_lost.c - pools whose file is not reached any more as it was opened: the program has
+ * closed the descriptor, or the system has copied the file to another layer.
+ */
+#ifdef __linux__
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "api_common.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "child.h"
+
+/* ---- A descriptor that is somebody else's ---------------------------------------------------- */
+
+static struct {
+    unsigned lines;
+    char text[512];
+} lost;
+
+static void keep_lost(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    if (!strstr(text, "descriptor"))
+        return;
+    CHECK_EQ(level, CM_LOG_ERROR);
+    lost.lines++;
+    (void)snprintf(lost.text, sizeof(lost.text), "%s", text);
+}
+
+static cm_cache *open_to_grow(const char *path, uint32_t flags)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    memset(&lost, 0, sizeof(lost));
+    o.probation_bytes = CM_PROBATION_NONE;
+    o.flags = flags;
+    o.log = keep_lost;
+    if (flags == 0)
+        o.grow_max = 8 * MIB;
+    CHECK_EQ(cm_open(path, &o, &c), 0);
+    return c;
+}
+
+/* On a volume without syncs nothing fails at a close. */
+static int end_of(const cm_cache *c)
+{
+    return c->super.sync ? CM_EIO : 0;
+}
+
+/* What the program does: it closes all, and opens a file of its own, which gets the number. */
+static int take_number_for(intptr_t number, const char *path, uint64_t size)
+{
+    const int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    uint8_t block[CM_BLOCK_SIZE];
+    memset(block, 'D', sizeof(block));
+    for (uint64_t at = 0; at < size; at += sizeof(block))
+        CHECK_EQ(pwrite(fd, block, sizeof(block), (off_t)at), sizeof(block));
+    CHECK_EQ(dup2(fd, (int)number), number);
+    (void)close(fd);
+    return (int)number;
+}
+
+static void is_untouched(int fd, uint64_t size)
+{
+    uint8_t block[CM_BLOCK_SIZE];
+    struct stat st;
+    CHECK_EQ(fstat(fd, &st), 0); /* nobody has closed it */
+    CHECK_EQ(st.st_size, size);
+    CHECK(fcntl(fd, F_GETFL) >= 0);
+    for (uint64_t at = 0; at < size; at += sizeof(block)) {
+        unsigned other = 0;
+        CHECK_EQ(pread(fd, block, sizeof(block), (off_t)at), sizeof(block));
+        for (unsigned i = 0; i < sizeof(block); i++)
+            other += block[i] != 'D';
+        CHECK_EQ(other, 0);
+    }
+}
+#define is_untouched(...) CALL(is_untouched(__VA_ARGS__)) /* its checks say who called */
+
+/* The file that has the number now is left alone by a growth, a sync and a close. */
+static void test_lost_number(void)
+{
+    const char *path = make_pool("lost", 4 * MIB, 0);
+    struct pool p = { .c = open_to_grow(path, 0) };
+    REQUIRE(p.c != NULL);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, 0);
+    CHECK_EQ(put(f, 0, 5), 0);
+    const int e = end_of(p.c);
+    const int fd = take_number_for(p.c->file.handle, path_of("theirs"), 16 * MIB);
+    struct flock range = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    CHECK_EQ(fcntl(fd, F_OFD_SETLK, &range), 0);
+    CHECK_EQ(cm_grow(p.c, 8 * MIB, NULL), CM_EIO);
+    is_untouched(fd, 16 * MIB);
+    CHECK_EQ(lost.lines, 1);
+    CHECK(strstr(lost.text, path) != NULL);
+    CHECK_EQ(look(f, 0, 5), RIGHT); /* the mapping is still that of the pool */
+    CHECK_EQ(put(f, 1, 5), 0);
+    CHECK_EQ(look(f, 1, 5), RIGHT);
+    CHECK_EQ(cm_plat_file_sync(&p.c->file, 0, 0), CM_EIO);
+    CHECK_EQ(try_open(path, 0), CM_EOWNED); /* the mapping keeps the lock */
+    detach(f);
+    CHECK_EQ(cm_close(p.c), e);
+    CHECK_EQ(lost.lines, 1); /* it was said */
+    is_untouched(fd, 16 * MIB);
+    const int other = open(path_of("theirs"), O_RDWR | O_CLOEXEC); /* and it has its lock */
+    CHECK_EQ(fcntl(other, F_OFD_SETLK, &range), -1);
+    (void)close(other);
+    (void)close(fd);
+    CHECK_EQ(try_open(path, 0), 0); /* a pool as before, but for what could not be synced */
+    (void)unlink(path_of("theirs"));
+    (void)unlink(path);
+}
+
+/* The number is free. */
+static void test_lost_closed(void)
+{
+    const char *path = make_pool("lost", 4 * MIB, 0);
+    cm_cache *c = open_to_grow(path, 0);
+    REQUIRE(c != NULL);
+    const int e = end_of(c);
+    CHECK_EQ(close((int)c->file.handle), 0);
+    CHECK_EQ(cm_grow(c, 8 * MIB, NULL), CM_EIO);
+    CHECK_EQ(cm_close(c), e);
+    CHECK_EQ(lost.lines, 1);
+    CHECK_EQ(try_open(path, 0), 0);
+    (void)unlink(path);
+}
+
+/* A reader does not sync; it only must not close what is not its own. */
+static void test_lost_reader(void)
+{
+    const char *path = make_pool("lost", 4 * MIB, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        cm_cache *c = open_to_grow(path, i ? CM_OPEN_SHARED : CM_OPEN_READONLY);
+        REQUIRE(c != NULL);
+        const int fd = take_number_for(c->file.handle, path_of("theirs"), MIB);
+        CHECK_EQ(cm_close(c), 0);
+        is_untouched(fd, MIB);
+        (void)close(fd);
+        CHECK_EQ(try_open(path, 0), 0);
+    }
+    (void)unlink(path_of("theirs"));
+    (void)unlink(path);
+}
+
+/* Two pools in turn have the same number. Each is closed once, and a child of fork() closes what is
+ * a pool's. */
+static void test_lost_twice(void)
+{
+    const char *path = make_pool("lost", 4 * MIB, 0);
+    const char *second = make_pool("lost-2", 4 * MIB, 0);
+    cm_cache *a = open_to_grow(path, 0), *b;
+    REQUIRE(a != NULL);
+    const int e = end_of(a);
+    const intptr_t number = a->file.handle;
+    CHECK_EQ(close((int)number), 0);
+    b = open_to_grow(second, 0);
+    REQUIRE(b != NULL);
+    CHECK_EQ(b->file.handle, number);
+    CHECK_EQ(cm_close(a), e);
+    CHECK(fcntl((int)number, F_GETFD) >= 0);
+    const pid_t child = fork();
+    if (child == 0)
+        _exit(fcntl((int)number, F_GETFD) >= 0);
+    int status = -1;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK_EQ(cm_close(b), 0);
+    CHECK(fcntl((int)number, F_GETFD) < 0);
+    (void)unlink(second);
+    (void)unlink(path);
+}
+
+/* A child of fork() keeps the file that has the number now. */
+static void test_lost_fork(void)
+{
+    const char *path = make_pool("lost", 4 * MIB, 0);
+    cm_cache *c = open_to_grow(path, 0);
+    int status = -1;
+    REQUIRE(c != NULL);
+    const int e = end_of(c);
+    const int fd = take_number_for(c->file.handle, path_of("theirs"), MIB);
+    for (unsigned i = 0; i < 2; i++) {
+        const pid_t child = fork();
+        if (child == 0)
+            _exit(fcntl(fd, F_GETFD) < 0);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        if (i == 0)
+            CHECK_EQ(cm_close(c), e);
+    }
+    is_untouched(fd, MIB);
+    (void)close(fd);
+    (void)unlink(path_of("theirs"));
+    (void)unlink(path);
+}
+
+/* ---- A file that is copied to another layer -------------------------------------------------- */
+
+#define CHILD_CANNOT 77
+
+static void make_layers(void)
+{
+    static const char *const below[] = { "l", "l/low", "l/low2", "l/up", "l/work", "l/m" };
+    char options[1600];
+    CHECK_EQ(mkdir(path_of(below[0]), 0755), 0);
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("tmpfs", path_of("l"), "tmpfs", 0, "mode=755,size=64m") != 0)
+        child_exit(CHILD_CANNOT);
+    for (unsigned i = 1; i < sizeof(below) / sizeof(below[0]); i++)
+        CHECK_EQ(mkdir(path_of(below[i]), 0755), 0);
+    (void)snprintf(options, sizeof(options), "lowerdir=%s,upperdir=%s,workdir=%s", path_of("l/low"),
+                   path_of("l/up"), path_of("l/work"));
+    struct pool p = { .c = open_pool(make_pool("l/low/pool", MIB, 0), 0) };
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, CM_EXCLUSIVE);
+    CHECK_EQ(put(f, 0, 5), 0);
+    detach(f);
+    CHECK_EQ(cm_close(p.c), 0);
+    CHECK_EQ(chmod(path_of("l/low/pool"), 0644), 0);
+    if (mount("overlay", path_of("l/m"), "overlay", 0, options) != 0)
+        child_exit(CHILD_CANNOT);
+}
+
+static char refused[512];
+
+static void keep_refused(void *ctx, int level, const char *text)
+{
+    (void)ctx;
+    CHECK_EQ(level, CM_LOG_ERROR);
+    (void)snprintf(refused, sizeof(refused), "%s", text);
+}
+
+static int open_shared(const char *path, cm_cache **c)
+{
+    cm_options o = CM_OPTIONS_INIT;
+    refused[0] = 0;
+    *c = NULL;
+    o.flags = CM_OPEN_SHARED;
+    o.log = keep_refused;
+    return cm_open(path, &o, c);
+}
+
+/* The owner comes after the reader. */
+static void layers_body(void *arg)
+{
+    struct pool p, r;
+    cm_bracket w;
+    (void)arg;
+    make_layers();
+    CHECK_EQ(open_shared(path_of("l/m/pool"), &r.c), 0);
+    if (!r.c)
+        return;
+    cm_file *g = attach(&r, 1, 10 * BLK, 1, CM_EXCLUSIVE);
+    CHECK_EQ(look(g, 0, 5), RIGHT);
+    p.c = open_pool(path_of("l/m/pool"), 0);
+    cm_file *f = attach(&p, 1, 10 * BLK, 1, CM_EXCLUSIVE);
+    CHECK_EQ(look(f, 0, 5), RIGHT);
+    CHECK_EQ(cm_write_begin(f, 0, BLK, &w), 0);
+    CHECK_EQ(look(g, 0, 5), MISS); /* the owner has forgotten it */
+    CHECK_EQ(cm_write_end(f, &w, NULL), 0);
+    CHECK_EQ(put(f, 0, 6), 0);
+    CHECK_EQ(look(g, 0, 6), RIGHT);
+    detach(f);
+    detach(g);
+    CHECK_EQ(cm_close(p.c), 0);
+    CHECK_EQ(cm_close(r.c), 0);
+}
+
+/* A reader that may not write needs an owner that has had the file copied. */
+static void layers_rights_body(void *arg)
+{
+    cm_cache *c, *owner;
+    (void)arg;
+    make_layers();
+    CHECK_EQ(chmod(dir, 0755), 0);
+    CHECK_EQ(seteuid(65534), 0);
+    CHECK_EQ(open_shared(path_of("l/m/pool"), &c), CM_ENOTSUP);
+    CHECK(strstr(refused, "layer") != NULL);
+    CHECK_EQ(seteuid(0), 0);
+    owner = open_pool(path_of("l/m/pool"), 0);
+    CHECK_EQ(seteuid(65534), 0);
+    CHECK_EQ(open_shared(path_of("l/m/pool"), &c), 0);
+    if (c)
+        CHECK_EQ(cm_close(c), 0);
+    CHECK_EQ(seteuid(0), 0);
+    CHECK_EQ(cm_close(owner), 0);
+    /* A mount that nobody may write. */
+    CHECK_EQ(mount("none", path_of("l/m"), NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+    CHECK_EQ(open_shared(path_of("l/m/pool"), &c), CM_ENOTSUP);
+    CHECK(strstr(refused, "layer") != NULL);
+    CHECK_EQ(try_open(path_of("l/m/pool"), CM_OPEN_READONLY), 0); /* it keeps an owner out */
+}
+
+static void in_layers(void (*body)(void *))
+{
+    const int status = child_run(NULL, body, NULL);
+    (void)rmdir(path_of("l"));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_CANNOT)
+        SKIP("cannot mount overlayfs here");
+    CHECK(WIFEXITED(status));
+    CHECK_EQ(WEXITSTATUS(status), 0);
+}
+
+static void test_layers(void)
+{
+    in_layers(layers_body);
+}
+
+static void test_layers_rights(void)
+{
+    in_layers(layers_rights_body);
+    (void)chmod(dir, 0700);
+}
+
+const struct harness_test api_lost_tests[] = {
+    TEST(lost_number), TEST(lost_closed), TEST(lost_reader),   TEST(lost_twice),
+    TEST(lost_fork),   TEST(layers),      TEST(layers_rights), TEST_END,
+};
+#else
+#include "api_common.h"
+
+const struct harness_test api_lost_tests[] = { TEST_END };
+#endif
