@@ -44,6 +44,7 @@ NOTHING(cm_plat_file_abandon, (struct cm_plat_file *f, const char *path))
 ANSWER(int, cm_plat_file_open, (struct cm_plat_file *f, const char *path, bool ro), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_open_trusted, (struct cm_plat_file *f, const char *path,
        bool ro, char why[PLAT_WHY]), CM_ENOTSUP)
+ANSWER(bool, cm_plat_file_is_layered, (const struct cm_plat_file *f), false)
 ANSWER(int, cm_plat_file_lock, (struct cm_plat_file *f), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_is_locked, (struct cm_plat_file *f), 0)
 ANSWER(uint32_t, cm_plat_file_holder, (struct cm_plat_file *f, uint32_t likely), 0)

@@ -428,15 +428,43 @@ static void keep_name(cm_cache *c, const char *path)
     memcpy(c->name, path + cut, length - cut + 1);
 }
 
+static int open_handle(cm_cache *c, const char *path, bool reads, char why[PLAT_WHY])
+{
+    const bool any = (c->opts.flags & (CM_OPEN_READONLY | CM_OPEN_ANY_OWNER)) != 0;
+    return any ? cm_plat_file_open(&c->file, path, reads)
+               : cm_plat_file_open_trusted(&c->file, path, reads, why);
+}
+
+/* A reader of a pool in layers must not map the file of which an owner will get a copy: it would
+ * not see what the owner forgets. An open for writing makes the copy now. The lock of an owner says
+ * that it is made. With CM_OPEN_READONLY no owner comes meanwhile. */
+static int open_copied(cm_cache *c, const char *path, char why[PLAT_WHY])
+{
+    int e = open_handle(c, path, true, why);
+    if (e || !c->shared || !cm_plat_file_is_layered(&c->file))
+        return e;
+    const bool owned = cm_plat_file_is_locked(&c->file) == 1;
+    cm_plat_file_close(&c->file);
+    if (!owned)
+        e = open_handle(c, path, false, why);
+    cm_plat_file_close(&c->file);
+    if (e == CM_EACCES) {
+        (void)snprintf(why, PLAT_WHY,
+                       "is in a layer of an overlay, and this process may not write it: a reader "
+                       "would go on with the old file when an owner opens it, which makes a copy. "
+                       "Open it after its owner, or put the pool on a volume without layers");
+        return CM_ENOTSUP;
+    }
+    return e ? e : open_handle(c, path, true, why);
+}
+
 static int open_file(cm_cache *c, const char *path)
 {
     enum cm_durability d;
     char why[PLAT_WHY] = "";
     const bool reads = (c->opts.flags & (CM_OPEN_READONLY | CM_OPEN_SHARED)) != 0;
-    const bool any = (c->opts.flags & (CM_OPEN_READONLY | CM_OPEN_ANY_OWNER)) != 0;
     keep_name(c, path);
-    int e = any ? cm_plat_file_open(&c->file, path, reads)
-                : cm_plat_file_open_trusted(&c->file, path, reads, why);
+    int e = reads ? open_copied(c, path, why) : open_handle(c, path, false, why);
     if (e == CM_EMOVED)
         return e; /* cm_open() looks again */
     if (e == CM_EINVAL && !why[0])

@@ -91,6 +91,9 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly);
  * whose code says too little, also write a sentence. Else `why` is not written. */
 int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool readonly,
                               char why[PLAT_WHY]);
+/* Does the system make a copy of the file when it is opened for writing for the first time, and
+ * leave those that have it open for reading with the old one (overlayfs)? */
+bool cm_plat_file_is_layered(const struct cm_plat_file *f);
 /* Takes the lock that makes one process the owner (never waits; the OS drops it when the process
  * dies). CM_EOWNED. Two opens of one pool in the SAME process must also refuse each other. */
 int cm_plat_file_lock(struct cm_plat_file *f);

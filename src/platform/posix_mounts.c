@@ -16,6 +16,7 @@
 #include "platform/platform.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,6 +206,13 @@ bool cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME])
                    l != NULL && l->no_barriers ? " without barriers" : "");
     cm_posix_mounts_free(&m);
     return lasts;
+}
+
+bool cm_plat_file_is_layered(const struct cm_plat_file *f)
+{
+    struct statfs fs;
+
+    return fstatfs(file_fd(f), &fs) == 0 && (uint32_t)fs.f_type == OVERLAYFS_SUPER_MAGIC;
 }
 
 bool cm_posix_fuse_user(int fd, uint32_t *user)

@@ -499,6 +499,12 @@ int cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_durability 
     return 0;
 }
 
+bool cm_plat_file_is_layered(const struct cm_plat_file *f)
+{
+    (void)f;
+    return false; /* nothing of the system does so */
+}
+
 bool cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME])
 {
     (void)f;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""rows_lost.py - rows of mutants.py: descriptors that the program has closed, children that were
-made without the handlers of fork()."""
+"""rows_lost.py - rows of mutants.py: descriptors that the program has closed, layers of overlayfs,
+children that were made without the handlers of fork()."""
 from rows import _m
 
 OURS = 'platform/posix_ours.c'
@@ -27,6 +27,12 @@ LOST = [
     _m('lost, sync', 'a sync of another file is none of the pool', 'unit api lost_number',
        'platform/posix_file.c', 'len == 0 || f->base == NULL ? file_fd(f) : (int)f->handle;',
        '(int)f->handle;'),
+    _m('layers, copied', 'a reader does not map the file of a lower layer', 'unit api layers',
+       'api/cache.c', '!cm_plat_file_is_layered(&c->file))', 'c)'),
+    _m('layers, refused', 'nor one of which an owner may get a copy', 'unit api layers_rights',
+       'api/cache.c', '    if (e == CM_EACCES) {', '    if (e == 1) {'),
+    _m('layers, owned', 'an owner has its copy', 'unit api layers_rights', 'api/cache.c',
+       '    if (!owned)\n', '    if (c)\n'),
     _m('cloned, close', 'a child without the handlers of fork() is one all the same',
        'unit api cloned_child_memory', 'api/close.c', '    cm_plat_fork_look(); /*', '    /*'),
     _m('cloned, file', 'it changes nothing of the file', 'unit api cloned_child_changes_nothing',

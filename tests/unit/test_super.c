@@ -567,6 +567,7 @@ static void test_open_not_synced(void)
     REQUIRE(os_make_file(path, sizeof(path), "super"));
     CHECK_EQ(os_resize(path, 2 * CM_SUPER_STRIDE), 0);
     CHECK_EQ(cm_plat_file_open(&file, path, false), 0);
+    flaky = file;
     flaky_handle = file.handle;
     for (unsigned i = 0; i < 16; i++) {
         const unsigned fails = i / 2 * 2; /* of the first three syncs */

@@ -488,10 +488,10 @@ static bool sync_lasts(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
     char what[PLAT_VOLUME];
-    f.handle = open(at("a/f"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    CHECK(f.handle >= 0);
+    CHECK_EQ(close(open(at("a/f"), O_RDWR | O_CREAT | O_CLOEXEC, 0600)), 0);
+    CHECK_EQ(cm_plat_file_open(&f, at("a/f"), false), 0);
     const bool lasts = cm_plat_file_sync_lasts(&f, what);
-    (void)close((int)f.handle);
+    cm_plat_file_close(&f);
     return lasts;
 }
 
