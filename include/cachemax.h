@@ -70,7 +70,7 @@
  *           below their caller, and 12 KiB with a sealed pool. So they fit the small stacks of
  *           coroutines. Not included is what callbacks use, what a signal puts on the stack (a
  *           damaged page of a pool is one), and what the dynamic linker does at the first call of a
- *           function.
+ *           function. What a callback may do in a coroutine: see "Callbacks" below.
  * ERRORS    Success is 0, a positive count or a positive remark. Failure is a negative CM_E*. errno
  *           is neither used nor preserved. cm_strerror() names a code. Every function that takes a
  *           cache or a file can return CM_EHANDLE, CM_EFORKED and CM_ECALLBACK, and every function
@@ -367,7 +367,11 @@ enum cm_log_level { CM_LOG_ERROR = 0, CM_LOG_WARNING = 1, CM_LOG_INFO = 2 };
  * cm_warm(). No callback may be left by longjmp(). A thread that is cancelled with pthread_cancel()
  * ends in these callbacks or outside of the library. Its other calls and callbacks finish first.
  * Asynchronous cancellation is not supported. The pointers `ctx` are passed on unchanged; the
- * library never follows them. */
+ * library never follows them.
+ * Coroutines: while a callback runs, all calls of its thread into the same cache are refused
+ * (CM_ECALLBACK). So a callback must not switch to a coroutine that calls the same cache. And it
+ * must end in the thread in which it began: if its coroutine goes on in another thread, the first
+ * one keeps a pointer into its stack. A coroutine that waits for the origin uses cm_request. */
 
 /* Gets one complete line without a newline. `level` is an enum cm_log_level. `text` is valid during
  * the call only. Any thread may call it, also several at once. No lock of the library is held.

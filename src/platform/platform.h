@@ -246,11 +246,11 @@ void cm_plat_cancel_back(int was);
 /* One per thread, zeroed at its first use. */
 #define PLAT_RECENT 8u
 struct cm_plat_thread {
-    uint32_t number;      /* 1, 2, 3... in order of first use; never 0 after cm_plat_thread() */
-    uint32_t ready;       /* private to the implementation */
-    uint32_t sample;      /* calls up to the next one that is sampled */
-    uint32_t random;      /* state of its random numbers; 0: none yet */
-    const void *callback; /* callbacks of caches running in this thread (struct cm_callback) */
+    uint32_t number; /* 1, 2, 3... in order of first use; never 0 after cm_plat_thread() */
+    uint32_t ready;  /* private to the implementation */
+    uint32_t sample; /* calls up to the next one that is sampled */
+    uint32_t random; /* state of its random numbers; 0: none yet */
+    void *callback;  /* callbacks of caches running in this thread (struct cm_callback) */
     uint64_t recent[PLAT_RECENT]; /* blocks touched lately; their hits say nothing (steps.h) */
     uint32_t recent_at;           /* the next one to forget */
     uint32_t left_out;            /* reads that no sample gets (policy_sample.c) */

@@ -4,6 +4,8 @@
  */
 #include "api_common.h"
 
+#include "platform/callback.h"
+
 /* ---- Callbacks ------------------------------------------------------------------------------- */
 
 static struct {
@@ -137,6 +139,41 @@ static void test_nested_callbacks(void)
     CHECK(cm_read(cb.file, 0, buf, 1, NULL) >= 0); /* outside the callback */
     pool_end(&p);
     pool_end(&q);
+}
+
+/* Callbacks that coroutines of one thread began, each of another cache, end in any order. A frame
+ * that has ended is on a stack that may be gone: nothing leads to it. */
+static void test_callbacks_of_coroutines(void)
+{
+    static const unsigned orders[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 },
+                                          { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+    struct pool p[3];
+    cm_file *f[3];
+    uint8_t buf[CM_BLOCK_SIZE];
+    for (unsigned i = 0; i < 3; i++) {
+        REQUIRE(pool_new(&p[i], MIB) == 0);
+        f[i] = attach(&p[i], 1, 10 * BLK, 1, 0);
+    }
+    for (unsigned k = 0; k < 6; k++) {
+        CASE("order %u", k);
+        struct cm_callback frame[3];
+        bool on[3] = { true, true, true };
+        for (unsigned i = 0; i < 3; i++)
+            cm_callback_begin(p[i].c, &frame[i]);
+        for (unsigned i = 0; i < 3; i++) {
+            struct cm_callback *const ended = &frame[orders[k][i]];
+            cm_callback_end(ended);
+            on[orders[k][i]] = false;
+            for (const struct cm_callback *c = cm_plat_thread()->callback; c; c = c->outer)
+                REQUIRE(c != ended);
+            memset(ended, 0, sizeof(*ended));
+            for (unsigned n = 0; n < 3; n++)
+                CHECK_EQ(cm_read(f[n], 0, buf, 1, NULL), on[n] ? CM_ECALLBACK : 0);
+        }
+        CHECK(!cm_plat_thread()->callback);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        pool_end(&p[i]);
 }
 
 /* ---- Owners ---------------------------------------------------------------------------------- */
@@ -301,6 +338,12 @@ static void test_owner_dies(void)
 }
 
 const struct harness_test api_owner_tests[] = {
-    TEST(callbacks),        TEST(nested_callbacks), TEST(owned), TEST(owner_without_number),
-    TEST(owner_just_ended), TEST(owner_dies),       TEST_END,
+    TEST(callbacks),
+    TEST(nested_callbacks),
+    TEST(callbacks_of_coroutines),
+    TEST(owned),
+    TEST(owner_without_number),
+    TEST(owner_just_ended),
+    TEST(owner_dies),
+    TEST_END,
 };
