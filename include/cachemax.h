@@ -65,7 +65,9 @@
  *           milliseconds on a disk. A bracket of a large range may read thousands of them
  *           (cm_write_begin). See CM_OPEN_PREFAULT, CM_OPEN_LOCK and CM_READ_RESIDENT.
  * SIGNALS   The handlers of cm_open() need SIGBUS and SIGSEGV unblocked. No function is safe to
- *           call in a signal handler.
+ *           call in a signal handler, and a handler must leave none by longjmp(). If a buffer of
+ *           yours may fault (`data` of cm_fill() in a mapped file that others may cut), copy it
+ *           elsewhere first.
  * STACK     The calls of reading, filling, warming, pinning and brackets use at most 8 KiB of stack
  *           below their caller, and 12 KiB with a sealed pool. So they fit the small stacks of
  *           coroutines. Not included is what callbacks use, what a signal puts on the stack (a
