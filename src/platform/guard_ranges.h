@@ -4,6 +4,8 @@
  * into it. On each platform one file includes this header: the one that implements
  * cm_plat_guard_add(). That file has the lock for writers. The handler reads without the lock.
  *
+ * Who includes this defines guard_memory() first, which gets memory while the lock is held.
+ *
  * The table is a list of chunks. A chunk that is full gets a successor. Chunks are never freed, so
  * the handler may walk the list at any time. Their number is that of the pools that were open at
  * once, divided by GUARD_RANGES.
@@ -69,7 +71,7 @@ static struct guard_range *guard_find(uintptr_t base, struct guard_chunk **last)
  * lock is held. */
 static struct guard_range *guard_grow(struct guard_chunk *last)
 {
-    struct guard_chunk *const c = cm_plat_alloc(sizeof *c); /* zeroed */
+    struct guard_chunk *const c = guard_memory(sizeof *c); /* zeroed */
 
     assert(at_load_relaxed(&last->next) == NULL);
     if (c == NULL) {

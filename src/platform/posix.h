@@ -94,6 +94,17 @@ void cm_posix_fork_again(const bool *held);
 #define POSIX_NO_FORK                                                                              \
     __attribute__((cleanup(cm_posix_fork_again), unused)) const bool posix_no_fork =               \
         (cm_posix_no_fork(), true)
+/* The handlers of a fork are registered before main(), as early as possible: those that are
+ * registered first run last before a fork. So those of the program, which may wait for a lock that
+ * a thread holds over calls of the library, have run when these wait. 102: after a test's, which
+ * are at 101. A library that is loaded later registers then. The allocator of a program may have
+ * such handlers, too, registered later than these, for locks that a thread takes under one of the
+ * library's. So nothing is allocated or freed while a lock is held that these handlers take. */
+#define POSIX_AT_FORKS __attribute__((constructor(102)))
+/* Memory that no allocator gives: zeroed, of whole pages. `was` bytes at p become `bytes`; with p
+ * NULL it is new. NULL: there is none, and p stays. cm_posix_unmap() takes NULL, too. */
+void *cm_posix_remap(void *p, size_t was, size_t bytes);
+void cm_posix_unmap(void *p, size_t bytes);
 /* A child will close this descriptor, which leads to `place`. It was opened under the same
  * POSIX_NO_FORK. CM_ENOMEM: it was closed. */
 int cm_posix_fork_list(int fd, const struct cm_plat_place *place);
@@ -137,8 +148,9 @@ struct mount_line {
 /* All mounts that this process can see. */
 struct mounts {
     struct mount_line *line;
-    size_t count;
-    char *text; /* NULL: /proc cannot be read, or not all of it. Then there is no line */
+    size_t count, room;
+    char *text;       /* NULL: /proc cannot be read, or not all of it. Then there is no line */
+    size_t text_room; /* bytes */
 };
 /* The caller gives the result to cm_posix_mounts_free. */
 void cm_posix_mounts_read(struct mounts *m);

@@ -175,19 +175,21 @@ int cm_posix_sync(int fd, void *base, size_t n)
 
 /* ---- Names --------------------------------------------------------------------------------- */
 
-int cm_posix_open_dir(const char *path, int flags)
+/* The directory of `path`. NULL: no memory (errno). The caller frees it. */
+static char *dir_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
     const size_t n = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
-    char *dir = n == 0 ? strdup(".") : strndup(path, n);
-    int fd;
 
-    if (dir == NULL) {
-        errno = ENOMEM;
-        return -1;
-    }
-    fd = open(dir, flags | O_DIRECTORY | O_CLOEXEC, 0600);
-    free(dir);
+    return n == 0 ? strdup(".") : strndup(path, n);
+}
+
+int cm_posix_open_dir(const char *path, int flags)
+{
+    char *dir = dir_of(path);
+    const int fd = dir == NULL ? -1 : open(dir, flags | O_DIRECTORY | O_CLOEXEC);
+
+    free(dir); /* it leaves errno alone */
     return fd;
 }
 
@@ -274,10 +276,10 @@ static bool can_link(int fd)
 }
 
 /* 0 or an errno; CM_ENOMEM. */
-static int open_nameless(struct cm_plat_file *f, const char *path)
+static int open_nameless(struct cm_plat_file *f, const char *dir)
 {
     POSIX_NO_FORK;
-    const int fd = cm_posix_open_dir(path, O_RDWR | O_TMPFILE);
+    const int fd = open(dir, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
 
     return fd < 0 ? errno : cm_posix_file_take(f, fd);
 }
@@ -285,7 +287,7 @@ static int open_nameless(struct cm_plat_file *f, const char *path)
 static int open_new(struct cm_plat_file *f, const char *path)
 {
     struct stat st;
-    char *name;
+    char *name, *dir;
     int rc;
 
     if (lstat(path, &st) == 0) {
@@ -297,7 +299,9 @@ static int open_new(struct cm_plat_file *f, const char *path)
     if (path[strlen(path) - 1] == '/') {
         return CM_ENOTFILE;
     }
-    rc = open_nameless(f, path);
+    dir = dir_of(path);
+    rc = dir == NULL ? CM_ENOMEM : open_nameless(f, dir);
+    free(dir);
     if (rc == 0 && can_link(file_fd(f))) {
         f->state = CREATE_NAMELESS;
         return cm_plat_file_lock(f);

@@ -18,6 +18,8 @@
  * A child that is made without these handlers (_Fork(), a raw clone()) keeps the descriptors, and
  * is counted when it looks (posix_ours.c).
  *
+ * When the handlers run, and why nothing is allocated under the mutex: POSIX_AT_FORKS (posix.h).
+ *
  * Who: api/, objects/, platform/. Nothing here calls back.
  */
 #ifndef _GNU_SOURCE
@@ -26,7 +28,7 @@
 #include "platform/posix.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "platform/atomic.h"
@@ -39,7 +41,7 @@ static uint32_t cm_plat_forks;
 static uint32_t fork_watched; /* atomic; fork_register() ran: read on every hit */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
-#define FORK_STEP 64u /* entries by which the list grows */
+#define FORK_STEP 1024u /* entries by which the list grows: whole pages */
 
 static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER;
 struct fork_entry {
@@ -87,12 +89,36 @@ static void fork_register(void)
     at_store_release(&fork_watched, 1u); /* release: pairs with cm_plat_fork_count */
 }
 
+POSIX_AT_FORKS static void fork_register_early(void)
+{
+    (void)pthread_once(&fork_once, fork_register);
+}
+
+/* Another constructor may call the library before this one has run. */
 uint32_t cm_plat_fork_count(void)
 {
     if (at_load_acquire(&fork_watched) == 0) {
         (void)pthread_once(&fork_once, fork_register);
     }
     return at_load_relaxed(&cm_plat_forks);
+}
+
+/* ---- Memory -------------------------------------------------------------------------------- */
+
+void *cm_posix_remap(void *p, size_t was, size_t bytes)
+{
+    void *const more =
+        p != NULL ? mremap(p, was, bytes, MREMAP_MAYMOVE)
+                  : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return more == MAP_FAILED ? NULL : more;
+}
+
+void cm_posix_unmap(void *p, size_t bytes)
+{
+    if (p != NULL) {
+        (void)munmap(p, bytes);
+    }
 }
 
 /* ---- The list ------------------------------------------------------------------------------ */
@@ -113,8 +139,9 @@ int cm_posix_fork_list(int fd, const struct cm_plat_place *place)
 {
     assert(fd >= 0);
     if (fork_list.count == fork_list.room) {
+        const size_t was = fork_list.room * sizeof(struct fork_entry);
         struct fork_entry *const more =
-            realloc(fork_list.entry, (fork_list.room + FORK_STEP) * sizeof *more);
+            cm_posix_remap(fork_list.entry, was, was + FORK_STEP * sizeof(struct fork_entry));
 
         if (more == NULL) {
             (void)close(fd);
@@ -146,7 +173,7 @@ void cm_posix_fork_close(int fd, const struct cm_plat_place *place)
     }
     close_ours(&mine);
     if (fork_list.count == 0) {
-        free(fork_list.entry);
+        cm_posix_unmap(fork_list.entry, fork_list.room * sizeof(struct fork_entry));
         fork_list.entry = NULL;
         fork_list.room = 0;
     }

@@ -27,8 +27,10 @@
 #include <ucontext.h>
 
 #include "platform/atomic.h"
-#include "platform/guard_ranges.h"
 #include "platform/posix.h"
+
+#define guard_memory(bytes) cm_posix_remap(NULL, 0, bytes)
+#include "platform/guard_ranges.h"
 
 #ifndef BUS_MCEERR_AR
 #define BUS_MCEERR_AR 4

@@ -30,13 +30,13 @@
 #define STATX_ATTR_MOUNT_ROOT 0x2000u /* Linux 5.8 */
 #endif
 
-/* Reads a whole file of the kernel. NULL: it cannot be read, or not all of it. The caller frees the
- * text. */
-static char *read_all(const char *path)
+/* Reads a whole file of the kernel, to memory of *bytes. NULL: it cannot be read, or not all of
+ * it. */
+static char *read_all(const char *path, size_t *bytes)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     size_t room = 65536, have = 0;
-    char *text = fd < 0 ? NULL : malloc(room);
+    char *text = fd < 0 ? NULL : cm_posix_remap(NULL, 0, room);
 
     while (text != NULL) {
         const ssize_t n = read(fd, text + have, room - have - 1);
@@ -51,13 +51,15 @@ static char *read_all(const char *path)
             if (have + 1 < room) {
                 continue;
             }
-            more = realloc(text, room *= 2);
+            more = cm_posix_remap(text, room, room * 2);
         }
         if (more == NULL) {
-            free(text);
+            cm_posix_unmap(text, room);
         }
         text = more;
+        room *= 2;
     }
+    *bytes = room;
     if (fd >= 0) {
         (void)close(fd);
     }
@@ -145,10 +147,10 @@ static bool next_line(char **text, struct mount_line *l)
 
 void cm_posix_mounts_read(struct mounts *m)
 {
-    size_t room = 0;
     char *rest;
 
-    *m = (struct mounts){ .text = read_all("/proc/self/mountinfo") };
+    *m = (struct mounts){ .text = NULL };
+    m->text = read_all("/proc/self/mountinfo", &m->text_room);
     rest = m->text;
     while (rest != NULL) {
         struct mount_line l;
@@ -156,8 +158,9 @@ void cm_posix_mounts_read(struct mounts *m)
         if (!next_line(&rest, &l)) {
             continue;
         }
-        if (m->count == room) {
-            struct mount_line *more = realloc(m->line, (room = room * 2 + 64) * sizeof *more);
+        if (m->count == m->room) {
+            const size_t was = m->room * sizeof l, bytes = was * 2 + 64 * sizeof l;
+            struct mount_line *more = cm_posix_remap(m->line, was, bytes);
 
             if (more == NULL) {
                 cm_posix_mounts_free(m); /* what is not in a part of the list need not be gone */
@@ -165,6 +168,7 @@ void cm_posix_mounts_read(struct mounts *m)
                 return;
             }
             m->line = more;
+            m->room = bytes / sizeof l;
         }
         m->line[m->count++] = l;
     }
@@ -172,8 +176,8 @@ void cm_posix_mounts_read(struct mounts *m)
 
 void cm_posix_mounts_free(struct mounts *m)
 {
-    free(m->line);
-    free(m->text);
+    cm_posix_unmap(m->line, m->room * sizeof *m->line);
+    cm_posix_unmap(m->text, m->text_room);
 }
 
 const struct mount_line *cm_posix_mount_of(const struct mounts *m, int fd)

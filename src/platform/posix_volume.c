@@ -93,6 +93,11 @@ static void watch_forks(void)
     (void)pthread_atfork(before_fork, after_fork, after_fork);
 }
 
+POSIX_AT_FORKS static void watch_forks_early(void)
+{
+    (void)pthread_once(&fork_once, watch_forks);
+}
+
 /* ---- Identity of a disk ---------------------------------------------------------------------- */
 
 /* The text of /sys/dev/block/MAJOR:MINOR/NAME without white space around it; "" if there is none.
@@ -331,7 +336,7 @@ static int make_room(const struct mounts *m)
     if (claim_count < claim_room) {
         return 0;
     }
-    more = realloc(claims, (claim_room * 2 + 16) * sizeof *more);
+    more = cm_posix_remap(claims, claim_room * sizeof *more, (claim_room * 2 + 16) * sizeof *more);
     if (more == NULL) {
         return CM_ENOMEM;
     }

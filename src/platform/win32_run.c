@@ -29,6 +29,8 @@
 #endif
 
 #include "platform/atomic.h"
+
+#define guard_memory(bytes) cm_plat_alloc(bytes)
 #include "platform/guard_ranges.h"
 
 /* Alignments that cm_plat_alloc promises. */

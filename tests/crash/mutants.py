@@ -93,7 +93,8 @@ WRAPS = {  # by program, as in the meson.build files
     'platform': ['-Wl,--wrap=' + c for c in (
         'munmap', 'open', 'open64', 'fsync', 'ftruncate', 'ftruncate64', 'fallocate', 'fallocate64',
         'link', 'linkat', 'rename', 'renameat2', 'unlink', 'clock_gettime', 'fstatfs', 'fstatfs64',
-        'msync', 'name_to_handle_at', 'ioctl', 'realloc', 'uname', 'pwrite', 'pwrite64')],
+        'msync', 'name_to_handle_at', 'ioctl', 'uname', 'pwrite', 'pwrite64', 'aligned_alloc',
+        'calloc', 'free', 'malloc', 'realloc', 'strdup', 'strndup', 'cm_posix_remap')],
     'checkpoint': ['-Wl,--wrap=cm_settle_pages'] + ['-Wl,--wrap=cm_plat_' + c for c in (
         'file_map', 'file_sync', 'file_sync_lasts', 'file_close', 'mount_id')],
     OBJECTS_CRASH: ['-Wl,--wrap=cm_' + c for c in (

@@ -60,4 +60,13 @@ FAULTS = [
     _m('guard, replaced', 'a handler in the place of that of the guard is noticed',
        'unit platform handler_replaced', 'platform/posix_guard.c',
        '(guard_has(SIGBUS) && guard_has(SIGSEGV));', 'guard_has(SIGBUS);'),
+    _m('fork, order', 'the handlers of the program run before those of the library',
+       'unit platform fork_beside_program', 'platform/posix.h',
+       '__attribute__((constructor(102)))', '__attribute__((unused))'),
+    _m('fork, allocator', 'nothing is allocated under a lock that a fork takes',
+       'unit platform fork_in_allocator', 'platform/posix_mounts.c',
+       'm->text = read_all(', '__builtin_free(__builtin_malloc(1));\n    m->text = read_all('),
+    _m('callback, coroutines', 'callbacks of coroutines end in any order',
+       'unit api callbacks_of_coroutines', 'platform/callback.h',
+       '    if (f)\n        f->outer = frame->outer;\n', ''),
 ]

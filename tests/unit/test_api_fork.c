@@ -595,7 +595,8 @@ static void fork_is_on(void)
     CHECK_EQ(at_load_acquire(&meanwhile.done), 0);
 }
 
-__attribute__((constructor)) static void watch_forks(void)
+/* 101: before the library registers (POSIX_AT_FORKS). */
+__attribute__((constructor(101))) static void watch_forks(void)
 {
     (void)pthread_atfork(fork_is_on, NULL, NULL);
 }
@@ -608,7 +609,6 @@ static void test_fork_beside_guard(void)
 #ifdef CM_TSAN
     SKIP("a build for this sanitizer has no fault guard");
 #endif
-    (void)cm_plat_fork_count(); /* from here on the library has its handlers */
     meanwhile.base = map_bytes(cm_pool_size_min());
     REQUIRE(pthread_create(&id, NULL, make_in_memory, NULL) == 0);
     const pid_t child = fork();

@@ -62,12 +62,12 @@ static void test_mount_without_source(void)
     CHECK_EQ(unlink(in_dir("a")), 0);
 }
 
-static bool no_room; /* for a larger list */
-void *__real_realloc(void *p, size_t n);
-void *__wrap_realloc(void *p, size_t n);
-void *__wrap_realloc(void *p, size_t n)
+static bool no_room; /* for a list */
+void *__real_cm_posix_remap(void *p, size_t was, size_t bytes);
+void *__wrap_cm_posix_remap(void *p, size_t was, size_t bytes);
+void *__wrap_cm_posix_remap(void *p, size_t was, size_t bytes)
 {
-    return no_room ? NULL : __real_realloc(p, n);
+    return no_room ? NULL : __real_cm_posix_remap(p, was, bytes);
 }
 
 /* What is not in a list that was not read whole need not be gone. So there is no list. */
