@@ -216,6 +216,9 @@ static void say_damage(cm_cache *c, enum cm_trouble_kind kind, const struct cm_t
                        uint64_t count, bool again)
 {
     char place[160], times[64] = "";
+    cm_plat_fork_look();
+    if (cm_cache_here(c)) /* a child has no mapping: nothing is damaged */
+        return;
     describe_place(c, at, place, sizeof(place));
     if (count > 1)
         (void)snprintf(times, sizeof(times), ", %llu times%s", (unsigned long long)count,

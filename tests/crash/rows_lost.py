@@ -37,6 +37,8 @@ LOST = [
        'unit api cloned_child_memory', 'api/close.c', '    cm_plat_fork_look(); /*', '    /*'),
     _m('cloned, file', 'it changes nothing of the file', 'unit api cloned_child_changes_nothing',
        OURS, '        at_add_relaxed(&cm_plat_forks, 1u); /*', '        /*'),
+    _m('cloned, told', 'nothing is damaged then', 'unit api cloned_child_changes_nothing',
+       'api/trouble.c', '    if (cm_cache_here(c)) /* a child', '    if (0) /* a child'),
     _m('cloned, opens', 'it can have pools of its own', 'unit api cloned_child_opens', OURS,
        '1u); /* relaxed: the child has one thread */\n    }\n    write_mark();',
        '1u);\n    }'),
