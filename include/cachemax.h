@@ -690,6 +690,11 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * checked with CM_OPEN_READONLY, which serves nothing, nor with CM_OPEN_ANY_OWNER, nor so far on
  * Windows (docs/security.md).
  *
+ * ONE VIEW  Owner and readers open a pool in one mounted file system. Through another view of the
+ * same file (the directory behind a FUSE file system, a layer of an overlay, another host, a guest)
+ * a process may see neither the lock nor what is stored: then there are two owners, and both serve
+ * wrong bytes. On FUSE, NFS, SMB and 9p a log line warns of that.
+ *
  * CRASHES  After a crash of the system a pool on a volume without DAX empties itself, unless it was
  * checkpointed (cm_checkpoint); a log line and cm_info.emptied say so. Without DAX the pool is also
  * emptied if the volume fails to sync what the last owner wrote. If nothing can be synced, the pool

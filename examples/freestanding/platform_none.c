@@ -45,6 +45,8 @@ ANSWER(int, cm_plat_file_open, (struct cm_plat_file *f, const char *path, bool r
 ANSWER(int, cm_plat_file_open_trusted, (struct cm_plat_file *f, const char *path,
        bool ro, char why[PLAT_WHY]), CM_ENOTSUP)
 ANSWER(bool, cm_plat_file_is_layered, (const struct cm_plat_file *f), false)
+ANSWER(bool, cm_plat_file_is_elsewhere, (const struct cm_plat_file *f, char what[PLAT_VOLUME]),
+       false)
 ANSWER(int, cm_plat_file_lock, (struct cm_plat_file *f), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_is_locked, (struct cm_plat_file *f), 0)
 ANSWER(uint32_t, cm_plat_file_holder, (struct cm_plat_file *f, uint32_t likely), 0)

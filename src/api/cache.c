@@ -428,6 +428,18 @@ static void keep_name(cm_cache *c, const char *path)
     memcpy(c->name, path + cut, length - cut + 1);
 }
 
+/* Where the lock may hold on this host only, or in this view of the volume. */
+static void say_elsewhere(const cm_cache *c, const char *path)
+{
+    char what[PLAT_VOLUME];
+    if (!c->readonly && cm_plat_file_is_elsewhere(&c->file, what))
+        cm_log(c, CM_LOG_WARNING,
+               "%s: is on %s: whoever reaches it in another way (another host, a guest, the "
+               "directory behind it) may see neither its lock nor what is stored, and serve wrong "
+               "bytes. Open it through this mount only",
+               path, what);
+}
+
 static int open_handle(cm_cache *c, const char *path, bool reads, char why[PLAT_WHY])
 {
     const bool any = (c->opts.flags & (CM_OPEN_READONLY | CM_OPEN_ANY_OWNER)) != 0;
@@ -482,6 +494,8 @@ static int open_file(cm_cache *c, const char *path)
     if (e == 0 && !c->shared) /* a reader keeps no owner out */
         e = lock_pool(c, path);
     c->file.room = c->opts.grow_max;
+    if (e == 0)
+        say_elsewhere(c, path);
     if (e == 0)
         e = cm_say_refused(
             c, path, "cannot be mapped",

@@ -42,6 +42,7 @@ struct cm_plat_file {
     uint8_t pages;              /* the same: who says which pages are in memory */
     struct cm_plat_place place; /* of the handle, when it was taken */
 };
+#define PLAT_VOLUME 64u /* bytes of the name of a kind of volume */
 #define PLAT_FILE_INIT                                                                             \
     {                                                                                              \
         .handle = -1                                                                               \
@@ -94,6 +95,10 @@ int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool rea
 /* Does the system make a copy of the file when it is opened for writing for the first time, and
  * leave those that have it open for reading with the old one (overlayfs)? */
 bool cm_plat_file_is_layered(const struct cm_plat_file *f);
+/* May a process reach the file in a way in which it sees neither the lock nor what others store in
+ * their mappings: on another host, in a guest, in the directory behind a FUSE file system? `what`
+ * names the kind of volume. */
+bool cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLUME]);
 /* Takes the lock that makes one process the owner (never waits; the OS drops it when the process
  * dies). CM_EOWNED. Two opens of one pool in the SAME process must also refuse each other. */
 int cm_plat_file_lock(struct cm_plat_file *f);
@@ -127,7 +132,6 @@ int cm_plat_file_cut(struct cm_plat_file *f, uint64_t size);
 int cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
 /* Does what was synced survive a crash of the system? Only volumes of which it is known count. Else
  * `what` says in a few words which volume it is. */
-#define PLAT_VOLUME 64u
 bool cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME]);
 /* Unmaps, unlocks, closes; safe on PLAT_FILE_INIT and after itself. Does none of it in a child. */
 void cm_plat_file_close(struct cm_plat_file *f);

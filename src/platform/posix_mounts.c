@@ -219,6 +219,30 @@ bool cm_plat_file_is_layered(const struct cm_plat_file *f)
     return fstatfs(file_fd(f), &fs) == 0 && (uint32_t)fs.f_type == OVERLAYFS_SUPER_MAGIC;
 }
 
+bool cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLUME])
+{
+    static const struct {
+        uint32_t type;
+        const char *name;
+    } known[] = {
+        { FUSE_SUPER_MAGIC, "FUSE or virtiofs" },
+        { NFS_SUPER_MAGIC, "NFS" },
+        { SMB_SUPER_MAGIC, "SMB" },
+        { 0xff534d42u, "SMB" }, /* as the kernel's client says */
+        { 0xfe534d42u, "SMB" }, /* the same, since SMB 2 */
+        { V9FS_MAGIC, "9p" },
+    };
+    struct statfs fs;
+
+    for (size_t i = 0; fstatfs(file_fd(f), &fs) == 0 && i < sizeof known / sizeof known[0]; i++) {
+        if ((uint32_t)fs.f_type == known[i].type) {
+            (void)snprintf(what, PLAT_VOLUME, "%s", known[i].name);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool cm_posix_fuse_user(int fd, uint32_t *user)
 {
     struct mounts m;

@@ -505,6 +505,12 @@ bool cm_plat_file_is_layered(const struct cm_plat_file *f)
     return false; /* nothing of the system does so */
 }
 
+bool cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLUME])
+{
+    (void)f, (void)what;
+    return false; /* a share mode holds for everybody: its server keeps it */
+}
+
 bool cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME])
 {
     (void)f;

@@ -86,7 +86,7 @@ with open(os.path.join(TOP, 'tests', 'faults', 'wrap.c'), encoding='utf-8') as w
     SYSTEM = sorted(set(re.findall(r'\b__wrap_(\w+)\(|^(?:FAILS\(\w+|MAKES|REFUSES)[(,] ?(\w+),',
                                    wrap.read(), re.M)))
 WRAPS = {  # by program, as in the meson.build files
-    'api': ['-Wl,--wrap=cm_plat_file_holder'],
+    'api': ['-Wl,--wrap=cm_plat_file_holder', '-Wl,--wrap=cm_plat_file_is_elsewhere'],
     CRASH: WRAP,
     MODEL: ['-Wl,--wrap=cm_region_shift'],
     SCHEDULES: ['-Wl,--wrap=cm_plat_boot_id'],

@@ -252,6 +252,49 @@ static void test_owned(void)
     (void)unlink(path);
 }
 
+static bool is_elsewhere; /* the volume is one of those that others reach, too */
+bool __real_cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLUME]);
+bool __wrap_cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLUME]);
+bool __wrap_cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLUME])
+{
+    if (!is_elsewhere)
+        return __real_cm_plat_file_is_elsewhere(f, what);
+    (void)snprintf(what, PLAT_VOLUME, "a strange volume");
+    return true;
+}
+
+static unsigned warned;
+
+static void count_warnings(void *ctx, int level, const char *text)
+{
+    warned += level == CM_LOG_WARNING && strstr(text, "a strange volume") && strstr(text, ctx);
+}
+
+/* The log warns where another view of the pool may not show the lock. */
+static void test_other_view(void)
+{
+    static const struct {
+        uint32_t flags;
+        unsigned lines;
+    } of[] = { { 0, 1 }, { CM_OPEN_ANY_OWNER, 1 }, { CM_OPEN_SHARED, 1 }, { CM_OPEN_READONLY, 0 } };
+    const char *path = make_pool("view", MIB, 0);
+    for (unsigned i = 0; i < 2 * sizeof(of) / sizeof(of[0]); i++) {
+        cm_options o = CM_OPTIONS_INIT;
+        cm_cache *c = NULL;
+        CASE("open %u", i);
+        is_elsewhere = i % 2;
+        warned = 0;
+        o.flags = of[i / 2].flags;
+        o.log = count_warnings;
+        o.log_ctx = (void *)(uintptr_t)path;
+        CHECK_EQ(cm_open(path, &o, &c), 0);
+        CHECK_EQ(warned, is_elsewhere ? of[i / 2].lines : 0);
+        CHECK_EQ(cm_close(c), 0);
+    }
+    is_elsewhere = false;
+    (void)unlink(path);
+}
+
 static bool unknown_holder; /* the system does not say who has a lock */
 static cm_cache *ends;      /* this owner ends before anybody looks who it is */
 uint32_t __real_cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);
@@ -338,12 +381,7 @@ static void test_owner_dies(void)
 }
 
 const struct harness_test api_owner_tests[] = {
-    TEST(callbacks),
-    TEST(nested_callbacks),
-    TEST(callbacks_of_coroutines),
-    TEST(owned),
-    TEST(owner_without_number),
-    TEST(owner_just_ended),
-    TEST(owner_dies),
-    TEST_END,
+    TEST(callbacks),  TEST(nested_callbacks),     TEST(callbacks_of_coroutines),
+    TEST(owned),      TEST(owner_without_number), TEST(owner_just_ended),
+    TEST(owner_dies), TEST(other_view),           TEST_END,
 };

@@ -743,8 +743,38 @@ static void test_identify_reused_inode(void)
     SKIP("the volume did not use the inode number again");
 }
 
+/* What the platform says of volumes, by their types. */
+static void test_kinds_of_volumes(void)
+{
+    static const struct {
+        uint32_t type;
+        bool elsewhere, layered;
+    } of[] = { { 0x65735546, true, false },  { 0x6969, true, false },
+               { 0x517b, true, false },      { 0xff534d42, true, false },
+               { 0xfe534d42, true, false },  { 0x01021997, true, false },
+               { 0xef53, false, false },     { 0x58465342, false, false },
+               { 0x01021994, false, false }, { 0x794c7630, false, true } };
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    char what[PLAT_VOLUME];
+
+    make_file(in_dir("file"), "1");
+    REQUIRE(cm_plat_file_open(&f, in_dir("file"), false) == 0);
+    for (unsigned i = 0; i < sizeof of / sizeof of[0]; i++) {
+        CASE("type %x", of[i].type);
+        what[0] = '\0';
+        says_type = of[i].type;
+        CHECK_EQ(cm_plat_file_is_elsewhere(&f, what), of[i].elsewhere);
+        CHECK_EQ(what[0] != '\0', of[i].elsewhere);
+        CHECK_EQ(cm_plat_file_is_layered(&f), of[i].layered);
+    }
+    says_type = 0;
+    cm_plat_file_close(&f);
+    CHECK_EQ(unlink(in_dir("file")), 0);
+}
+
 const struct harness_test platform_posix_identity_tests[] = {
     TEST(clock_set_forward),
+    TEST(kinds_of_volumes),
     TEST(identify_tick),
     TEST(identify_volume),
     TEST(identify_one_id),
