@@ -134,6 +134,35 @@ MUTANTS = [
      'missing == POOL_NOT_MISSING;',
      'pool_out_of_reach'),
     ('any-key', 'pool.c', 'if (e != CM_EKEY)', 'if (true)', 'sealed'),
+    ('writes-though-it-cannot-forget', 'filter.c', 'if (e == 0) {\n        export_write_begin',
+     'if (e <= 0) {\n        export_write_begin', 'pool_lost'),
+    ('fua-of-a-trim-lost', 'filter.c',
+     'const int r = next->trim(next, count, offset, flags & ~FUA, err);\n'
+     '    return change_end(next, handle, &w, r, flags, err);',
+     'const int r = next->trim(next, count, offset, flags & ~FUA, err);\n'
+     '    return change_end(next, handle, &w, r, 0, err);', 'flush_proves'),
+    ('fua-of-a-zero-lost', 'filter.c',
+     'const int r = next->zero(next, count, offset, flags & ~FUA, err);\n'
+     '    return change_end(next, handle, &w, r, flags, err);',
+     'const int r = next->zero(next, count, offset, flags & ~FUA, err);\n'
+     '    return change_end(next, handle, &w, r, 0, err);', 'flush_proves'),
+    ('a-link-to-the-key', 'export.c', ' && !same_inode(c->path, settings.key_file)', '',
+     'key_is_no_export'),
+    ('a-write-that-goes-on-is-flushed', 'export.c', 'e->open ? UINT64_MAX : e->writes;',
+     'e->writes;', 'flush_beside_a_write'),
+    ('a-write-during-a-flush-is-flushed', 'export.c', 'if (c->export->writes == writes)',
+     'if (writes != UINT64_MAX)', 'flush_beside_a_write'),
+    ('a-write-never-ends', 'filter.c', '    export_write_end(c);\n', '', 'flush_beside_a_write'),
+    ('a-cache-request-never-ends', 'filter.c', 'origin_read, &o, NULL);\n    export_read_end(c);',
+     'origin_read, &o, NULL);', 'cache_request_is_over'),
+    ('any-length', 'filter.c', 'n = all - done < o->c->most ? all - done : o->c->most;',
+     'n = all - done;', 'lengths'),
+    ('takes-single-blocks', 'filter.c',
+     'c->fits = least <= CM_BLOCK_SIZE && (most == 0 || most >= CM_BLOCK_SIZE);',
+     'c->fits = most == 0 || most >= CM_BLOCK_SIZE;', 'lengths'),
+    ('takes-whole-blocks', 'filter.c',
+     'c->fits = least <= CM_BLOCK_SIZE && (most == 0 || most >= CM_BLOCK_SIZE);',
+     'c->fits = least <= CM_BLOCK_SIZE;', 'lengths'),
     ('not-closed', 'pool.c', 'int e = cm_close(pool);', 'int e = 0;', 'clean'),
 ]
 

@@ -25,7 +25,11 @@ from begins import (  # noqa: E402,F401
     check_never_written, check_new_beside_slow_read, check_not_a_name_here, check_pool_in_folder,
     check_reader_before_writer, check_times_that_never_count)
 from idle import check_many_files, check_replaced  # noqa: E402,F401
-from pools import check_pool_in_use, check_pool_out_of_reach, check_sealed  # noqa: E402,F401
+from layers import (  # noqa: E402,F401
+    check_cache_request_is_over, check_flush_beside_a_write, check_lengths)
+from pools import (  # noqa: E402,F401
+    check_key_is_no_export, check_pool_in_use, check_pool_lost, check_pool_out_of_reach,
+    check_sealed)
 from serve import (  # noqa: E402
     BLOCK, BUILD, ENV, FILTER, SIZE, TOOL, Failed, Server, Skipped, Writer, blocks, buffered, calls,
     cold_part, content, counter, dirty, eventually, get, leave_ending, make, nbd, not_sanitized,
@@ -228,16 +232,18 @@ def check_changes_forget():
 
 
 def check_flush_proves():
-    """A flush, and a write with FUA, reach the plugin and prove the file synced; a write alone
+    """A flush, and a change with FUA, reach the plugin and prove the file synced; a write alone
     leaves it dirty."""
     put('disk', content())
     make()
-    for what, fua, flush in (('a write', 0, False), ('a flush', 0, True),
-                             ('FUA', nbd.CMD_FLAG_FUA, False)):
+    for what, change, fua, flush in (
+            ('a write', 'pwrite', 0, False), ('a flush', 'pwrite', 0, True),
+            *[(change + ' with FUA', change, nbd.CMD_FLAG_FUA, False)
+              for change in ('pwrite', 'trim', 'zero')]):
         s = Server('file', 'disk', 'cachemax-id=vm', 'logfile=calls', below=('log',))
         h = s.connect()
         before = get('calls').count(b' Flush ')
-        h.pwrite(b'x' * 512, 0, fua)
+        getattr(h, change)(b'x' * 512 if change == 'pwrite' else 512, 0, fua)
         if flush:
             h.flush()
         s.end(signal.SIGKILL)  # a client that leaves is flushed
@@ -446,39 +452,6 @@ def check_part_of_a_write():
     read_all(h, data, 1 << 20)
     h.shutdown()
     s.end()
-
-
-def check_pool_lost():
-    """The pool is truncated, or its pages are overwritten, while clients read and write: every byte
-    is right, a write works or fails, and nothing crashes."""
-    for trouble in ('truncate', 'scribble'):
-        data = content()
-        put('disk', data)
-        make(trouble)
-        s = Server('file', 'disk', 'cachemax-id=vm', pool=trouble)
-        h = s.connect()
-        read_all(h, data)
-        read_all(h, data)
-        if trouble == 'truncate':
-            os.truncate(trouble, 8192)
-        else:
-            with open(trouble, 'r+b') as f:
-                f.seek(8192)
-                f.write(random.Random(5).randbytes((32 << 20) - 8192))
-        read_all(h, data)
-        for n in range(3):
-            at = n * 7 * BLOCK
-            try:
-                h.pwrite(bytes([n]) * BLOCK, at)
-                data[at:at + BLOCK] = bytes([n]) * BLOCK
-            except nbd.Error:
-                want('cannot forget' in s.text(), 'it says: ' + s.text())
-            read_all(h, data)
-        h.shutdown()
-        h = s.connect()
-        read_all(h, data)
-        h.shutdown()
-        s.end()
 
 
 def check_resized():

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""pools.py - checks of nbd-test.py: a pool that is in use, out of reach, or has a key."""
+"""pools.py - checks of nbd-test.py: a pool that is in use, out of reach, or lost, or has a key."""
 import os
+import random
 import signal
 
-from serve import (BLOCK, TOOL, Server, Skipped, cold_part, content, get, leave_ending, make, put,
-                   read_all, refused, run, want)
+from serve import (
+    BLOCK, TOOL, Failed, Server, Skipped, cold_part, content, get, leave_ending, make, nbd,
+    not_sanitized, put, read_all, refused, run, want)
 
 
 def check_pool_in_use():
@@ -15,6 +17,44 @@ def check_pool_in_use():
     refused('pool .* is in use by process %d' % s.process.pid, 'file', 'disk')
     s.end(signal.SIGKILL)
     Server('file', 'disk').end()
+
+
+def check_pool_lost():
+    """The pool is truncated, or its pages are overwritten, while clients read and write: every byte
+    is right, and nothing crashes. A write works, or the image is as before: without the state of
+    the pool no old bytes can be forgotten, so that one fails."""
+    for trouble, size in ('truncate', 8192), ('truncate', 4096), ('scribble', 0):
+        data = content()
+        put('disk', data)
+        pool = '%s-%d' % (trouble, size)
+        make(pool)
+        s = Server('file', 'disk', 'cachemax-id=vm', pool=pool)
+        h = s.connect()
+        read_all(h, data)
+        read_all(h, data)
+        if trouble == 'truncate':
+            os.truncate(pool, size)
+        else:
+            with open(pool, 'r+b') as f:
+                f.seek(8192)
+                f.write(random.Random(5).randbytes((32 << 20) - 8192))
+        read_all(h, data)
+        for n in range(3):
+            at = n * 7 * BLOCK
+            try:
+                h.pwrite(bytes([n]) * BLOCK, at)
+                want(size != 4096, 'it writes, and cannot forget')
+                data[at:at + BLOCK] = bytes([n]) * BLOCK
+            except nbd.Error as e:
+                want(e.errno == 'EIO', 'another error: %s' % e)
+                want('cannot forget' in s.text(), 'it says: ' + s.text())
+            want(get('disk') == data, 'a write that failed has changed the image')
+            read_all(h, data)
+        h.shutdown()
+        h = s.connect()
+        read_all(h, data)
+        h.shutdown()
+        s.end()
 
 
 def key(path):
@@ -74,3 +114,29 @@ def check_sealed():
     os.chmod('key', 0o644)
     refused('others than its owner may read it: chmod 600', 'file', 'disk',
             'cachemax-key-file=key', pool='sealed')
+
+
+def check_key_is_no_export():
+    """A client cannot have the key, by the name of a link to it."""
+    not_sanitized()
+    os.mkdir('dir')
+    data = content()
+    put('dir/disk', data)
+    key('key')
+    os.symlink('../key', 'dir/link')
+    status, text = run(TOOL, 'create', 'pool', '--size', '32M', '--key-file', 'key')
+    if status != 0:
+        raise Skipped(text.strip())
+    for words, name in (('dir=dir',), 'link'), (('dir/link',), ''), \
+            (('dir=dir', 'cachemax-id=vms', 'cachemax-exports=each'), 'link'):
+        s = Server('file', *words, 'cachemax-key-file=key')
+        if name:
+            h = s.connect('disk')
+            read_all(h, data)
+            h.shutdown()
+        try:
+            s.connect(name)
+            raise Failed('%s: the key is served' % ' '.join(words))
+        except nbd.Error:
+            want('is the pool or its key' in s.text(), 'it says: ' + s.text())
+        s.end()
