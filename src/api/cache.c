@@ -288,16 +288,19 @@ static void begin_checkpointed(cm_cache *c, const struct cm_super *last)
 
 static int say_not_taken(const cm_cache *c, const char *what, int e)
 {
+    char refuses[PLAT_WHY] = "";
+    if (e == CM_EIO)
+        cm_plat_refuses(refuses);
     cm_log(
         c, CM_LOG_ERROR,
-        e == CM_ESEAL    ? "%s: a callback of the seal failed; the pool was not changed: try again"
+        e == CM_ESEAL ? "%s: a callback of the seal failed; the pool was not changed: try again%s"
         : e == CM_ENOSPC ? "%s: cannot be opened: its volume is full (" CM_COPIES "). What is "
-                           "cached stays: make room there and open it again"
+                           "cached stays: make room there and open it again%s"
         : c->super.sync && c->super.failed
-            ? "%s: its volume cannot be written; the pool is void: delete it and create it anew"
+            ? "%s: its volume cannot be written; the pool is void: delete it and create it anew%s"
             : "%s: superblock cannot be written. What is cached stays: try again, or replace the "
-              "volume",
-        what);
+              "volume%s",
+        what, refuses);
     return e;
 }
 

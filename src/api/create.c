@@ -96,8 +96,12 @@ static int say_not_made(const cm_create_options *o, const char *path, int e)
     if (e == CM_EINVAL)
         return cm_refuse(o->log, o->log_ctx, e, CM_WRONG_PATH, path);
     cm_plat_file_not_made(path, o->size, !(o->flags & CM_CREATE_SPARSE), e, why);
-    return cm_refuse(o->log, o->log_ctx, e, "%s: a pool of %llu bytes cannot be made: %s", path,
-                     (unsigned long long)o->size, why[0] ? why : cm_strerror(e));
+    const char *said = why[0] ? why : cm_strerror(e);
+    char refuses[PLAT_WHY] = "";
+    if (e == CM_EIO)
+        cm_plat_refuses(refuses);
+    return cm_refuse(o->log, o->log_ctx, e, "%s: a pool of %llu bytes cannot be made: %s%s", path,
+                     (unsigned long long)o->size, said, refuses);
 }
 
 int cm_create(const char *path, const cm_create_options *opts)

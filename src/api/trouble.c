@@ -242,8 +242,11 @@ void cm_say_damage(cm_cache *c, bool all)
 
 int cm_say_refused(const cm_cache *c, const char *what, const char *refused, int e)
 {
+    char refuses[PLAT_WHY] = "";
+    if (e == CM_EIO)
+        cm_plat_refuses(refuses);
     if (e)
-        cm_log(c, CM_LOG_ERROR, "%s: %s: %s", what, refused, cm_strerror(e));
+        cm_log(c, CM_LOG_ERROR, "%s: %s: %s%s", what, refused, cm_strerror(e), refuses);
     return e;
 }
 

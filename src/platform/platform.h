@@ -184,6 +184,9 @@ static inline void cm_plat_validator(cm_validator *v, uint64_t size, int64_t mti
     memcpy(v->proof, word, sizeof(word));
 }
 uint32_t cm_plat_pid(void);
+/* After an error CM_EIO: does the system refuse calls to this process, as a filter does? Then which
+ * one, as ": " and a sentence, else "". For messages only. It tries the calls. */
+void cm_plat_refuses(char why[PLAT_WHY]);
 /* Random bytes from the system. */
 int cm_plat_random(void *buf, size_t n);
 

@@ -108,8 +108,8 @@ static int file_allocate_step(int fd, uint64_t offset, uint64_t len)
             signals = 0;
         } else if (errno == EINTR && signals++ < SIGNALS_MOST) {
             part = part > POSIX_ALLOC_LEAST ? part / 2 : part;
-        } else if (errno == EOPNOTSUPP || errno == ENOSYS) {
-            return file_write_zeros(fd, offset, len);
+        } else if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EPERM) {
+            return file_write_zeros(fd, offset, len); /* EPERM: by a filter, or of the write, too */
         } else {
             return cm_posix_error(errno);
         }

@@ -19,9 +19,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +49,39 @@
 uint32_t cm_plat_pid(void)
 {
     return (uint32_t)getpid();
+}
+
+/* The call has failed, for a reason that is not its own. */
+static bool is_refused(void)
+{
+    return errno == EPERM || errno == EACCES || errno == ENOSYS;
+}
+
+/* None of them does anything. */
+void cm_plat_refuses(char why[PLAT_WHY])
+{
+    POSIX_NO_CANCEL;
+    struct sigaction is;
+    const char *name = NULL;
+    char byte;
+
+    if (getrandom(&byte, 0, 0) < 0 && is_refused()) {
+        name = "getrandom()";
+    } else if (madvise(NULL, 0, MADV_DONTFORK) < 0 && is_refused()) {
+        name = "madvise()";
+    } else if (msync(NULL, 0, MS_SYNC) < 0 && is_refused()) {
+        name = "msync()";
+    } else if (sigaction(SIGBUS, NULL, &is) < 0 && is_refused()) {
+        name = "sigaction()";
+    } else if (fcntl(-1, F_GETFD) < 0 && is_refused()) {
+        name = "fcntl()";
+    }
+    why[0] = '\0';
+    if (name != NULL) {
+        (void)snprintf(
+            why, PLAT_WHY,
+            ": the system refuses %s to this process: is there a filter of system calls?", name);
+    }
 }
 
 int cm_plat_random(void *buf, size_t n)

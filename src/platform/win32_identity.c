@@ -420,6 +420,11 @@ uint32_t cm_plat_pid(void)
     return GetCurrentProcessId();
 }
 
+void cm_plat_refuses(char why[PLAT_WHY])
+{
+    why[0] = '\0';
+}
+
 int cm_plat_random(void *buf, size_t n)
 {
     uint8_t *to = buf;
