@@ -166,8 +166,10 @@ int cm_plat_file_pread(struct cm_plat_file *f, void *buf, size_t n, uint64_t off
 
 /* Identity of this boot of the system; all zero if unknown (then it matches nothing). */
 void cm_plat_boot_id(uint8_t id[16]);
-/* Identity of the mount instance of the file's volume. It changes when the volume is unmounted and
- * mounted again. All zero if unknown (then it matches nothing). */
+/* Identity of the file's volume while it is mounted. It changes when the volume is unmounted at all
+ * places and mounted again, and the system drops the pages of its files. If only the mount is known
+ * and not the volume, it also differs between the volume's mounts. All zero if unknown (then it
+ * matches nothing). */
 void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
 /* Identity and validator of an origin file; see cm_identify_with(). */
 int cm_plat_identify(intptr_t os_file, const cm_identify_options *o, cm_file_id *id,

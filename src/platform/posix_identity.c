@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_identity.c - on Linux: the identity of the boot, of a mount, and of an origin file.
+ * posix_identity.c - on Linux: the identity of the boot and of an origin file.
  *
  * Owns: the rules that tell two files apart and recognise a file again, and what proves a file
  * unchanged.
@@ -36,12 +36,6 @@
 
 #ifndef AT_HANDLE_FID
 #define AT_HANDLE_FID 0x200 /* Linux 6.5: the handle only tells files apart */
-#endif
-#ifndef STATX_MNT_ID
-#define STATX_MNT_ID 0x1000u
-#endif
-#ifndef STATX_MNT_ID_UNIQUE
-#define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
 #endif
 
 uint64_t cm_posix_mix(uint64_t h, const char *what, const void *data, size_t n)
@@ -133,57 +127,6 @@ uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no)
         }
     }
     return 0;
-}
-
-/* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
-static uint64_t mount_of(const struct statx *stx)
-{
-    uint64_t number;
-
-    memcpy(&number, (const char *)stx + offsetof(struct statx, stx_dev_minor) + 4, sizeof number);
-    return number;
-}
-
-uint64_t cm_posix_mount_number(int fd, bool unique)
-{
-    const unsigned wanted = unique ? STATX_MNT_ID_UNIQUE : STATX_MNT_ID;
-    struct statx stx;
-
-    memset(&stx, 0, sizeof stx);
-    /* No other attribute is needed, so no server is asked. */
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, &stx) != 0 ||
-        (stx.stx_mask & wanted) == 0) {
-        return 0;
-    }
-    return mount_of(&stx);
-}
-
-void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
-{
-    POSIX_NO_CANCEL;
-    struct statx stx;
-    uint64_t word[4] = { 0, 0, 0, 0 };
-    XXH128_canonical_t canonical;
-
-    memset(id, 0, 16);
-    memset(&stx, 0, sizeof stx);
-    if (statx(file_fd(f), "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &stx) != 0 ||
-        (stx.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE)) == 0) {
-        return;
-    }
-    word[0] = mount_of(&stx);
-    if (word[0] == 0) {
-        return; /* an emulator that passes on the mask but not the number */
-    }
-    word[1] = stx.stx_mask & STATX_MNT_ID_UNIQUE;
-    if (word[1] == 0) {
-        /* Before Linux 6.8 the kernel may use the number again after an unmount. The disk's
-         * sequence number at least shows that a disk was pulled out; that is what loses data. */
-        word[2] = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor;
-        word[3] = cm_posix_disk_sequence(stx.stx_dev_major, stx.stx_dev_minor);
-    }
-    XXH128_canonicalFromHash(&canonical, XXH3_128bits(word, sizeof word));
-    memcpy(id, canonical.digest, 16);
 }
 
 /* The number that tells a file from an earlier file with the same inode number; 0 if there is none.

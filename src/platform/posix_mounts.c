@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_mounts.c - on Linux: the mounts that this process can see.
+ * posix_mounts.c - on Linux: the mounts that this process can see, and the identity of the mounted
+ * volume.
  *
- * Owns: reading /proc/self/mountinfo, and the fields that are taken from each line.
+ * Owns: reading /proc/self/mountinfo, and the fields that are taken from each line; what shows that
+ * a volume was not unmounted meanwhile.
  *
  * How: the whole file is read at once and cut into lines and words in place. The lines point into
  * that text. The source of a mount (for an overlay: its layers) is kept as a hash. Nothing is kept
@@ -15,16 +17,31 @@
 #endif
 #include "platform/platform.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/btrfs.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include "platform/posix.h"
+#include "platform/posix_calls.h"
+
+#ifndef STATX_MNT_ID
+#define STATX_MNT_ID 0x1000u
+#endif
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
+#endif
 
 #ifndef STATX_ATTR_MOUNT_ROOT
 #define STATX_ATTR_MOUNT_ROOT 0x2000u /* Linux 5.8 */
@@ -277,4 +294,163 @@ bool cm_plat_is_mount_point(const char *path)
     memset(&stx, 0, sizeof stx);
     return statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &stx) == 0 &&
            (stx.stx_attributes & stx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+/* ---- Identity of the mounted volume ---------------------------------------------------------- */
+
+/* stx_mnt_id, the field behind stx_dev_minor: not every libc header names it. */
+static uint64_t mount_of(const struct statx *stx)
+{
+    uint64_t number;
+
+    memcpy(&number, (const char *)stx + offsetof(struct statx, stx_dev_minor) + 4, sizeof number);
+    return number;
+}
+
+uint64_t cm_posix_mount_number(int fd, bool unique)
+{
+    const unsigned wanted = unique ? STATX_MNT_ID_UNIQUE : STATX_MNT_ID;
+    struct statx stx;
+
+    memset(&stx, 0, sizeof stx);
+    /* No other attribute is needed, so no server is asked. */
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, wanted, &stx) != 0 ||
+        (stx.stx_mask & wanted) == 0) {
+        return 0;
+    }
+    return mount_of(&stx);
+}
+
+static bool is_sysfs(const char *path)
+{
+    struct statfs fs;
+
+    return statfs(path, &fs) == 0 && fs.f_type == SYSFS_MAGIC;
+}
+
+int cm_posix_sysfs_shows(const char *dir, const char *name, uint64_t *number)
+{
+    char path[192];
+    struct stat st;
+
+    *number = 0;
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (stat(path, &st) == 0) {
+        *number = (uint64_t)st.st_ino;
+        return is_sysfs(path) ? 1 : CM_ECLONE;
+    }
+    /* A link that is there and leads nowhere: the directory of all devices is hidden. */
+    return errno == ENOENT && lstat(path, &st) != 0 && errno == ENOENT && is_sysfs(dir) ? 0
+                                                                                        : CM_ECLONE;
+}
+
+bool cm_posix_disk_name(uint32_t major_no, uint32_t minor_no, char name[64])
+{
+    char path[64], link[512];
+    const char *last;
+    ssize_t n;
+
+    (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u", major_no, minor_no);
+    n = readlink(path, link, sizeof link - 1);
+    if (n <= 0) {
+        return false;
+    }
+    link[n] = '\0';
+    last = strrchr(link, '/');
+    (void)snprintf(name, 64, "%.31s", last != NULL ? last + 1 : link); /* the kernel keeps 31 */
+    return true;
+}
+
+/* The same for btrfs, which may have several disks: its UUID. */
+static bool btrfs_name(int fd, char name[64])
+{
+    struct btrfs_ioctl_fs_info_args info;
+    size_t n = 0;
+
+    memset(&info, 0, sizeof info);
+    if (ioctl(fd, (posix_request)BTRFS_IOC_FS_INFO, &info) != 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < sizeof info.fsid; i++) {
+        const bool dash = i == 4 || i == 6 || i == 8 || i == 10;
+
+        n += (size_t)snprintf(name + n, 64 - n, "%s%02x", dash ? "-" : "", info.fsid[i]);
+    }
+    return true;
+}
+
+/* The kernel has one of these for each mounted file system, however many mounts it has, in whatever
+ * namespaces. It begins and ends with the pages of its files. What is found:
+ *   ext2, 3, 4, xfs, f2fs, btrfs   the inode number of its directory in sysfs. sysfs counts these
+ *                                  numbers, and the directory goes after the last page
+ *   tmpfs                          f_fsid: a random number of this one
+ * f_fsid counts in any case: on btrfs it names the subvolume, too. A snapshot of one may have pages
+ * of different ages, so it must not pass for the other. False: not known. */
+static bool superblock_of(int fd, const struct statx *stx, uint64_t word[3])
+{
+    static const struct {
+        uint32_t type;
+        const char *dir;
+    } of[] = { { 0xef53, "/sys/fs/ext4" },
+               { 0x58465342, "/sys/fs/xfs" },
+               { 0xf2f52010, "/sys/fs/f2fs" },
+               { BTRFS_SUPER_MAGIC, "/sys/fs/btrfs" } };
+    struct statfs fs;
+    char name[64];
+    uint64_t fsid;
+
+    if (fstatfs(fd, &fs) != 0) {
+        return false;
+    }
+    memcpy(&fsid, &fs.f_fsid, sizeof fsid);
+    word[0] = (uint32_t)fs.f_type;
+    word[1] = fsid;
+    word[2] = 0;
+    if (word[0] == TMPFS_MAGIC) { /* before Linux 5.13 there is none */
+        return fsid != 0;
+    }
+    for (size_t i = 0; i < sizeof of / sizeof of[0]; i++) {
+        if (word[0] == of[i].type) {
+            return (of[i].type == BTRFS_SUPER_MAGIC
+                        ? btrfs_name(fd, name)
+                        : cm_posix_disk_name(stx->stx_dev_major, stx->stx_dev_minor, name)) &&
+                   cm_posix_sysfs_shows(of[i].dir, name, &word[2]) == 1;
+        }
+    }
+    return false;
+}
+
+void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
+{
+    POSIX_NO_CANCEL;
+    struct statx stx;
+    uint64_t word[4] = { 0, 0, 0, 0 };
+    XXH128_canonical_t canonical;
+
+    memset(id, 0, 16);
+    memset(&stx, 0, sizeof stx);
+    if (statx(file_fd(f), "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &stx) != 0 ||
+        (stx.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE)) == 0) {
+        return;
+    }
+    word[0] = mount_of(&stx);
+    if (word[0] == 0) {
+        return; /* an emulator that passes on the mask but not the number */
+    }
+    if (superblock_of(file_fd(f), &stx, &word[1])) {
+        word[0] = 0; /* the number of no mount */
+    } else {
+        /* A program in another mount namespace has other mounts, and they have other numbers. */
+        word[1] = stx.stx_mask & STATX_MNT_ID_UNIQUE;
+        word[2] = word[3] = 0;
+        if (word[1] == 0) {
+            /* Before Linux 6.8 the kernel may use the number again after an unmount. The disk's
+             * sequence number at least shows that a disk was pulled out; that is what loses data.
+             */
+            word[2] = (uint64_t)stx.stx_dev_major << 32 | stx.stx_dev_minor;
+            word[3] = cm_posix_disk_sequence(stx.stx_dev_major, stx.stx_dev_minor);
+        }
+    }
+    XXH128_canonicalFromHash(&canonical, XXH3_128bits(word, sizeof word));
+    memcpy(id, canonical.digest, 16);
 }

@@ -18,7 +18,8 @@
 
 /* The tests of the other files. */
 extern const struct harness_test platform_posix_create_tests[], platform_posix_identity_tests[],
-    platform_posix_fork_tests[], platform_posix_mounts_tests[], platform_posix_refused_tests[];
+    platform_posix_fork_tests[], platform_posix_mounts_tests[], platform_posix_refused_tests[],
+    platform_posix_unseen_tests[];
 
 /* ---- Files and children -------------------------------------------------------------------- */
 

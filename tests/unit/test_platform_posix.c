@@ -666,10 +666,9 @@ static const struct harness_test platform_posix_tests[] = {
 };
 
 static const struct harness_test *const tables[] = {
-    platform_posix_first_tests,  platform_posix_refused_tests,
-    platform_posix_mounts_tests, platform_posix_identity_tests,
-    platform_posix_create_tests, platform_posix_fork_tests,
-    platform_posix_tests,        platform_tests
+    platform_posix_first_tests,    platform_posix_refused_tests, platform_posix_mounts_tests,
+    platform_posix_identity_tests, platform_posix_create_tests,  platform_posix_fork_tests,
+    platform_posix_unseen_tests,   platform_posix_tests,         platform_tests
 };
 
 char dir[256];

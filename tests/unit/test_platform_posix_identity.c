@@ -216,54 +216,6 @@ static void test_boot_id(void)
     CHECK(strncmp(text, hex, 36) == 0);
 }
 
-static void get_mount_id(const char *path, uint8_t id[16])
-{
-    struct cm_plat_file f = PLAT_FILE_INIT;
-
-    make_file(path, "x");
-    REQUIRE(cm_plat_file_open(&f, path, true) == 0);
-    cm_plat_mount_id(&f, id);
-    cm_plat_file_close(&f);
-    CHECK_EQ(unlink(path), 0);
-}
-
-static void remount_body(void *arg)
-{
-    uint8_t before[16], again[16], inside[16], after[16];
-
-    (void)arg;
-    CALL(get_mount_id(in_dir("a"), before));
-    mount_here("tmpfs", dir, "size=1m");
-    CALL(get_mount_id(in_dir("a"), inside));
-    CALL(get_mount_id(in_dir("b"), again));
-    CHECK(memcmp(inside, again, 16) == 0);
-    CHECK(memcmp(inside, before, 16) != 0);
-    CHECK_EQ(umount(dir), 0);
-    mount_here("tmpfs", dir, "size=1m");
-    CALL(get_mount_id(in_dir("a"), after));
-    if (arg != NULL) { /* only a kernel with unique numbers can promise this */
-        CHECK(memcmp(inside, after, 16) != 0);
-    }
-}
-
-static void test_mount_id(void)
-{
-    struct statx stx;
-    uint8_t a[16], b[16];
-    void *unique = NULL;
-
-    CALL(get_mount_id(in_dir("a"), a));
-    if (all_zero(a, 16)) {
-        SKIP("no mount ids in this kernel");
-    }
-    CALL(get_mount_id(in_dir("b"), b));
-    CHECK(memcmp(a, b, 16) == 0);
-    if (statx(AT_FDCWD, dir, 0, 0x4000u, &stx) == 0 && (stx.stx_mask & 0x4000u) != 0) {
-        unique = &stx;
-    }
-    CHECK_CHILD_OR_SKIP(remount_body, unique, "may not mount a tmpfs");
-}
-
 static int identify(const char *path, cm_file_id *id, cm_validator *v)
 {
     const int fd = open(path, O_RDONLY);
@@ -779,7 +731,6 @@ const struct harness_test platform_posix_identity_tests[] = {
     TEST(identify_volume),
     TEST(identify_one_id),
     TEST(boot_id),
-    TEST(mount_id),
     TEST(identify_same_and_different),
     TEST(identify_refused),
     TEST(identify_racy),
