@@ -777,7 +777,8 @@ CM_API uint64_t cm_now(void);
  * what they consist of, and which of them last over a restart.
  * CM_ECLONE: the file may be taken for one of another volume. Give its volume a name
  * (cm_identify_options.volume_id). So it is with a copy of a volume, and on Windows with each file
- * of a DFS namespace, whose name does not say which server has it.
+ * of a DFS namespace, whose name does not say which server has it. On Linux it is so, too, where a
+ * sandbox hides what the id depends on (no /sys, an unlisted mount): the id would be another one.
  * CM_RACY_WRITER: somebody has the file open for writing (this process counts, too), or that could
  * not be found out. To find it out the call denies writing for a moment: a program that opens the
  * file for writing in these microseconds waits on Linux (with O_NONBLOCK: EWOULDBLOCK), and gets a
@@ -792,8 +793,8 @@ CM_API uint64_t cm_now(void);
  * CM_ENOTFILE (not a file that can be cached: a directory, a device, a pipe, a file that is made up
  * when it is read, as those of /proc are; on Windows also a named stream of a file, and a file to
  * which its file system gives no id, as with WebDAV) CM_EINVAL (NULL, not an open file, opened with
- * O_PATH) CM_EIO (also: the file system does not say what it is, and there is no volume_id)
- * CM_ENOMEM CM_ECLONE. */
+ * O_PATH) CM_EIO (also: the file system does not say what it is, and there is no volume_id; a
+ * filter of system calls refuses FS_IOC_GETVERSION) CM_ENOMEM CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {

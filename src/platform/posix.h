@@ -178,7 +178,8 @@ int cm_posix_open_trusted(const char *path, bool readonly, char why[PLAT_WHY], i
 /* posix_volume.c */
 
 /* The word that stands for the volume of an open file whose st_dev is `dev`. CM_ECLONE: another
- * mounted volume has the same word. CM_ENOMEM. */
+ * mounted volume has the same word, or something that the word depends on cannot be looked at.
+ * CM_EIO CM_ENOMEM. */
 int cm_posix_volume_word(int fd, uint64_t dev, const struct statfs *fs, uint64_t *word);
 
 /* posix_create.c */

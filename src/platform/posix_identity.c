@@ -145,10 +145,8 @@ static int inode_generation(int fd, uint32_t type, uint64_t *number)
     case EOPNOTSUPP:
     case ENOSYS:
     case EINVAL:
-    case EPERM: /* refused by a filter of system calls */
-    case EACCES:
         return 0;
-    default:
+    default: /* EPERM, EACCES: refused by a filter of system calls */
         return type == FUSE_SUPER_MAGIC ? 0 : CM_EIO; /* a server may return any error */
     }
 }

@@ -19,6 +19,10 @@
  * name. The first one that is seen has the word while it is mounted. For another one the answer is
  * CM_ECLONE.
  *
+ * The answer is CM_ECLONE, too, if something of that cannot be looked at (no sysfs in a sandbox, a
+ * mount that is not listed in a chroot, a filter of system calls). Without it the word would be
+ * another one, and a file that is seen from inside and from outside would have two ids.
+ *
  * Nothing is read twice: the result is kept under the number of the mount, which the kernel never
  * uses again (Linux 6.8), or else under the disk's sequence number.
  *
@@ -29,6 +33,7 @@
 #endif
 #include "platform/platform.h"
 
+#include <errno.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <pthread.h>
@@ -100,15 +105,41 @@ POSIX_AT_FORKS static void watch_forks_early(void)
 
 /* ---- Identity of a disk ---------------------------------------------------------------------- */
 
+/* A disk that is looked at in sysfs. */
+struct disk {
+    unsigned major_no, minor_no;
+    int e; /* why something could not be looked at; 0: all could */
+};
+
+/* What an attribute that cannot be read means. 0: there is none. */
+static int unseen(int err)
+{
+    switch (err) {
+    case EACCES: /* a sandbox may refuse it */
+    case EPERM:
+        return CM_ECLONE;
+    case EMFILE:
+    case ENFILE:
+        return CM_EIO;
+    case ENOMEM:
+        return CM_ENOMEM;
+    default:
+        return 0; /* also a disk that answers with an error: it always does */
+    }
+}
+
 /* The text of /sys/dev/block/MAJOR:MINOR/NAME without white space around it; "" if there is none.
  */
-static const char *disk_says(unsigned major_no, unsigned minor_no, const char *name, char text[512])
+static const char *disk_says(struct disk *d, const char *name, char text[512])
 {
     char path[128];
+    ssize_t got;
     size_t n;
 
-    (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", major_no, minor_no, name);
-    if (cm_posix_read_text(path, text, 512) <= 0) {
+    (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", d->major_no, d->minor_no, name);
+    got = cm_posix_read_text(path, text, 512);
+    if (got <= 0) {
+        d->e = d->e != 0 || got == 0 ? d->e : unseen(errno);
         return "";
     }
     for (n = strlen(text); n > 0 && (unsigned char)text[n - 1] <= ' '; n--) {
@@ -121,21 +152,20 @@ static const char *disk_says(unsigned major_no, unsigned minor_no, const char *n
 }
 
 /* The same text; if the device is a partition, that of the whole disk. */
-static const char *whole_disk_says(unsigned major_no, unsigned minor_no, const char *name,
-                                   char text[512])
+static const char *whole_disk_says(struct disk *d, const char *name, char text[512])
 {
     char up[64];
-    const char *says = disk_says(major_no, minor_no, name, text);
+    const char *says = disk_says(d, name, text);
 
     if (*says != '\0') {
         return says;
     }
     (void)snprintf(up, sizeof up, "../%s", name);
-    return disk_says(major_no, minor_no, up, text);
+    return disk_says(d, up, text);
 }
 
 /* A hash of lasting data that tells this disk from others; 0: the disk has none. */
-static uint64_t disk_identity(unsigned major_no, unsigned minor_no)
+static uint64_t disk_identity(struct disk *d)
 {
     static const char *const names[] = { "dm/uuid", "dm/name",     "md/uuid", "loop/backing_file",
                                          "wwid",    "device/wwid", "serial",  "device/serial",
@@ -145,17 +175,17 @@ static uint64_t disk_identity(unsigned major_no, unsigned minor_no)
     uint64_t h = 0;
 
     for (size_t i = 0; i < sizeof names / sizeof names[0] && h == 0; i++) {
-        says = whole_disk_says(major_no, minor_no, names[i], text);
+        says = whole_disk_says(d, names[i], text);
         if (*says == '\0') {
             continue;
         }
         h = cm_posix_mix(0, names[i], says, strlen(says));
-        says = whole_disk_says(major_no, minor_no, "loop/offset", text);
+        says = whole_disk_says(d, "loop/offset", text);
         h = cm_posix_mix(h, "offset", says, strlen(says));
-        says = disk_says(major_no, minor_no, "partition", text);
+        says = disk_says(d, "partition", text);
         h = cm_posix_mix(h, "partition", says, strlen(says));
     }
-    if (h == 0 && *disk_says(major_no, minor_no, "uevent", text) != '\0') {
+    if (h == 0 && *disk_says(d, "uevent", text) != '\0') {
         says = strstr(text, "PARTUUID=");
         h = says != NULL ? cm_posix_mix(0, "partition", says, strcspn(says, "\n")) : 0;
     }
@@ -170,76 +200,107 @@ static uint64_t device_as_fsid(uint64_t dev)
     return (minor_no & 0xff) | major_no << 8 | (minor_no & ~UINT64_C(0xff)) << 12;
 }
 
-/* The UUID of the file system, if the file system tells it; 0: none. */
-static uint64_t uuid_of(int fd)
+/* The UUID of the file system, if the file system tells it; 0: none. CM_ECLONE: the system refuses
+ * to tell. */
+static int uuid_of(int fd, uint64_t *uuid)
 {
     struct {
         uint8_t len, uuid[16];
     } u;
 
+    *uuid = 0;
     memset(&u, 0, sizeof u);
     /* FS_IOC_GETFSUUID, Linux 6.9 */
-    if (ioctl(fd, (posix_request)_IOR(0x15, 0, u), &u) != 0 || u.len == 0 || u.len > 16) {
-        return 0;
+    if (ioctl(fd, (posix_request)_IOR(0x15, 0, u), &u) != 0) {
+        return errno == ENOTTY || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL
+                   ? 0
+                   : CM_ECLONE;
     }
-    return cm_posix_mix(0, "uuid", u.uuid, u.len);
+    if (u.len != 0 && u.len <= 16) {
+        *uuid = cm_posix_mix(0, "uuid", u.uuid, u.len);
+    }
+    return 0;
 }
 
-static uint64_t word_of_disk(int fd, const struct volume_key *k)
+static int word_of_disk(int fd, const struct volume_key *k, uint64_t *of_disk)
 {
-    const unsigned major_no = major(k->dev), minor_no = minor(k->dev);
-    const uint64_t identity = disk_identity(major_no, minor_no);
+    struct disk d = { .major_no = major(k->dev), .minor_no = minor(k->dev) };
     const bool fsid_is_device = k->fsid == 0 || k->fsid == device_as_fsid(k->dev);
-    const uint64_t system = fsid_is_device ? uuid_of(fd) : k->fsid;
+    uint64_t system = k->fsid, identity, ignored;
+    char name[32];
+    int rc;
+
+    (void)snprintf(name, sizeof name, "%u:%u", d.major_no, d.minor_no);
+    if (cm_posix_sysfs_shows("/sys/dev/block", name, &ignored) < 0) {
+        return CM_ECLONE;
+    }
+    identity = disk_identity(&d);
+    rc = d.e == 0 && fsid_is_device ? uuid_of(fd, &system) : d.e;
+    if (rc != 0) {
+        return rc;
+    }
+
     uint64_t word[3] = { system, identity, 0 };
 
     if (system == 0 && identity == 0) { /* nothing lasting; at least differs from other disks */
         word[1] = k->dev;
-        word[2] = cm_posix_disk_sequence(major_no, minor_no);
+        word[2] = cm_posix_disk_sequence(d.major_no, d.minor_no);
     }
-    return cm_posix_mix(0, "disk", word, sizeof word);
+    *of_disk = cm_posix_mix(0, "disk", word, sizeof word);
+    return 0;
 }
 
 /* ---- Words ----------------------------------------------------------------------------------- */
 
-static uint64_t word_of(int fd, const struct volume_key *k, uint32_t type,
-                        const struct mount_line *l)
+/* Does the kernel tell through which mount the file was opened, or refuse to? Then that mount is in
+ * its list, and if no line was found, it was hidden. */
+static bool mount_is_told(int fd)
 {
-    uint64_t h = 0;
+    errno = 0;
+    return cm_posix_mount_number(fd, false) != 0 || (errno != 0 && errno != ENOSYS);
+}
+
+static int word_of(int fd, const struct volume_key *k, uint32_t type, const struct mount_line *l,
+                   uint64_t *word)
+{
+    const bool overlay = type == OVERLAYFS_SUPER_MAGIC;
+    /* Not tmpfs and ramfs: they are gone at the next start, and all have the same source. */
+    const bool has_source = type != TMPFS_MAGIC && type != RAMFS_MAGIC;
+    const uint64_t h = cm_posix_mix(0, "type", &type, sizeof type);
 
     if (major(k->dev) != 0) {
-        return word_of_disk(fd, k);
+        return word_of_disk(fd, k, word);
     }
-    if (type == OVERLAYFS_SUPER_MAGIC && l != NULL) {
+    if (overlay && l != NULL) {
         /* If the layers are on several volumes, the files of each volume have that volume's inode
          * numbers, and a device number that the overlay made up. */
         const bool one = k->dev == makedev(l->major_no, l->minor_no);
 
-        return cm_posix_mix(l->source, "layer", &k->dev, one ? 0 : sizeof k->dev);
+        *word = cm_posix_mix(l->source, "layer", &k->dev, one ? 0 : sizeof k->dev);
+    } else if (k->fsid != 0 && k->fsid != device_as_fsid(k->dev) && !overlay) {
+        *word = cm_posix_mix(h, "fsid", &k->fsid, sizeof k->fsid);
+    } else if (l != NULL && has_source) {
+        *word = cm_posix_mix(h, "source", &l->source, sizeof l->source);
+    } else if (has_source && mount_is_told(fd)) {
+        return CM_ECLONE;
+    } else {
+        *word = cm_posix_mix(h, "device", &k->dev, sizeof k->dev);
     }
-    h = cm_posix_mix(h, "type", &type, sizeof type);
-    if (k->fsid != 0 && k->fsid != device_as_fsid(k->dev) && type != OVERLAYFS_SUPER_MAGIC) {
-        return cm_posix_mix(h, "fsid", &k->fsid, sizeof k->fsid);
-    }
-    /* Not tmpfs and ramfs: they are gone at the next start, and all have the same source. */
-    if (l != NULL && type != TMPFS_MAGIC && type != RAMFS_MAGIC) {
-        return cm_posix_mix(h, "source", &l->source, sizeof l->source);
-    }
-    return cm_posix_mix(h, "device", &k->dev, sizeof k->dev);
+    return 0;
 }
 
 /* A number that the kernel gave to one mounted FUSE file system and gives to no other before the
- * next boot, at all places where it is bound: the inode number of its directory in sysfs. sysfs
- * counts these numbers. 0: there is no such directory. */
-static uint64_t fuse_instance(uint64_t dev)
+ * next boot, at all places where it is bound: the inode number of its directory in sysfs. 0: there
+ * is no such directory. CM_ECLONE: that cannot be looked at. */
+static int fuse_instance(uint64_t dev, uint64_t *number)
 {
-    static const char *const forms[] = { "/sys/class/bdi/%u:%u", "/sys/class/bdi/%u:%u-fuseblk" };
-    char path[64];
-    struct stat st;
+    char name[48];
+    int rc;
 
-    (void)snprintf(path, sizeof path, major(dev) == 0 ? forms[0] : forms[1], major(dev),
-                   minor(dev));
-    return stat(path, &st) == 0 ? (uint64_t)st.st_ino : 0;
+    (void)snprintf(name, sizeof name, "%u:%u%s", major(dev), minor(dev),
+                   major(dev) == 0 ? "" : "-fuseblk");
+    rc = cm_posix_sysfs_shows("/sys/class/bdi", name, number);
+    return rc < 0 ? rc : 0;
 }
 
 /* The word of a FUSE file system. No other file system ever has it, so it needs no claim.
@@ -248,9 +309,12 @@ static int word_of_fuse(int fd, const struct volume_key *k, uint64_t *word)
 {
     static const uint8_t unknown[16];
     uint8_t boot[16];
-    uint64_t of[3] = { k->dev, fuse_instance(k->dev), 0 };
+    uint64_t of[3] = { k->dev, 0, 0 };
 
-    if (of[1] == 0) { /* part of another FUSE file system (virtiofs), or no sysfs */
+    if (fuse_instance(k->dev, &of[1]) != 0) {
+        return CM_ECLONE;
+    }
+    if (of[1] == 0) { /* part of another FUSE file system (virtiofs) */
         of[2] = cm_posix_mount_number(fd, true);
     }
     cm_plat_boot_id(boot); /* all of these numbers start anew at a boot */
@@ -267,23 +331,16 @@ static int word_of_fuse(int fd, const struct volume_key *k, uint64_t *word)
  * such a file system as long as a process has one of its files open, even after the unmount. */
 static bool disk_in_use(const struct claim *c)
 {
-    char path[128], link[512];
-    const char *name;
-    ssize_t n;
+    char path[128], name[64];
 
-    (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u", c->major_no, c->minor_no);
-    n = readlink(path, link, sizeof link - 1);
-    if (n <= 0) {
+    if (!cm_posix_disk_name(c->major_no, c->minor_no, name)) {
         return false;
     }
-    link[n] = '\0';
-    name = strrchr(link, '/');
-    name = name != NULL ? name + 1 : link;
-    (void)snprintf(path, sizeof path, "/sys/fs/%s/%.32s", c->type, name);
+    (void)snprintf(path, sizeof path, "/sys/fs/%s/%s", c->type, name);
     if (access(path, F_OK) == 0) {
         return true;
     }
-    (void)snprintf(path, sizeof path, "/sys/fs/ext4/%.32s", name); /* ext2 and ext3, too */
+    (void)snprintf(path, sizeof path, "/sys/fs/ext4/%s", name); /* ext2 and ext3, too */
     return access(path, F_OK) == 0;
 }
 
@@ -409,8 +466,8 @@ static int judge(int fd, const struct volume_key *k, uint32_t type, uint64_t *wo
     if (held != NULL) {
         *word = held->word;
     } else {
-        *word = word_of(fd, k, type, l);
-        rc = claim_word(k, *word, l, &m);
+        rc = word_of(fd, k, type, l, word);
+        rc = rc != 0 ? rc : claim_word(k, *word, l, &m);
     }
     cm_posix_mounts_free(&m);
     return rc;

@@ -52,6 +52,10 @@ void mount_here(const char *type, const char *at, const char *options);
 
 /* The file that the library reads instead of /proc/self/mountinfo; NULL: none. */
 extern const char *mountinfo_is;
+/* errno of each open() of a file in sysfs. */
+extern int sysfs_refuses;
+/* errno of the ioctl that tells a file system's UUID. */
+extern int no_uuid;
 
 static inline void make_file(const char *path, const char *text)
 {

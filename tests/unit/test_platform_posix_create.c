@@ -218,6 +218,7 @@ MAY_FAIL(int, rename, (const char *from, const char *to), (from, to), fail_renam
 MAY_FAIL(int, unlink, (const char *path), (path), once(&fail_unlink), EIO)
 
 const char *mountinfo_is;
+int sysfs_refuses;
 
 #define OPEN(name)                                                                                 \
     int __real_##name(const char *path, int flags, ...);                                           \
@@ -231,6 +232,10 @@ const char *mountinfo_is;
         step();                                                                                    \
         if (mountinfo_is && strcmp(path, "/proc/self/mountinfo") == 0)                             \
             path = mountinfo_is;                                                                   \
+        if (sysfs_refuses && strncmp(path, "/sys/", 5) == 0) {                                     \
+            errno = sysfs_refuses;                                                                 \
+            return -1;                                                                             \
+        }                                                                                          \
         int fd = __real_##name(path, flags, 0600);                                                 \
         step();                                                                                    \
         return fd;                                                                                 \

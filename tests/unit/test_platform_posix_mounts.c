@@ -11,6 +11,7 @@
 #include "platform/posix.h"
 
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -114,9 +115,10 @@ static void say_device(int fd, unsigned minor_no)
 }
 
 /* Of a volume whose own number is that of its copies. */
+static uint32_t volume_is = 0x6969 /* NFS */;
 static int word_of(int fd, unsigned minor_no, uint64_t number, uint64_t *word)
 {
-    struct statfs fs = { .f_type = 0x6969 /* NFS */ };
+    struct statfs fs = { .f_type = (__typeof__(fs.f_type))volume_is };
 
     memcpy(&fs.f_fsid, &number, sizeof fs.f_fsid);
     return cm_posix_volume_word(fd, makedev(0, minor_no), &fs, word);
@@ -162,6 +164,41 @@ static void test_volumes_unknown(void)
     CHECK_EQ(unlink(in_dir("a")), 0);
 }
 
+/* If the mount of a volume is not listed (no /proc, a chroot), and only its source shows which
+ * volume it is, the files get no other ids. */
+static void test_source_unseen(void)
+{
+    static const uint32_t by_source[] = { 0x6969 /* NFS */, 0x794c7630 /* overlayfs */ };
+    struct cm_plat_file f = PLAT_FILE_INIT;
+    char mounts[512], none[512];
+    uint64_t a;
+
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("an emulator's statx() knows no mounts");
+    (void)snprintf(mounts, sizeof mounts, "%s", in_dir("mounts"));
+    (void)snprintf(none, sizeof none, "%s", in_dir("")); /* opened, and not read */
+    make_file(in_dir("a"), "one");
+    REQUIRE(cm_plat_file_open(&f, in_dir("a"), true) == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        volume_is = by_source[i];
+        mountinfo_is = none;
+        CHECK_EQ(word_of(file_fd(&f), 89 - i, 0, &a), CM_ECLONE);
+        make_file(mounts, "1 1 0:99 / / rw - tmpfs tmpfs rw\n");
+        mountinfo_is = mounts;
+        CHECK_EQ(word_of(file_fd(&f), 89 - i, 0, &a), CM_ECLONE);
+        say_device(file_fd(&f), 89 - i);
+        CHECK_EQ(word_of(file_fd(&f), 89 - i, 0, &a), 0);
+    }
+    volume_is = TMPFS_MAGIC; /* its source says nothing */
+    mountinfo_is = none;
+    CHECK_EQ(word_of(file_fd(&f), 87, 0, &a), 0);
+    volume_is = 0x6969;
+    mountinfo_is = NULL;
+    cm_plat_file_close(&f);
+    CHECK_EQ(unlink(mounts) + unlink(in_dir("a")), 0);
+}
+
 /* A file that is a mount point, as a container gets one. No other file can take its name. */
 static void mount_point_body(void *arg)
 {
@@ -202,9 +239,6 @@ static void test_mount_point(void)
 }
 
 const struct harness_test platform_posix_mounts_tests[] = {
-    TEST(mount_without_source),
-    TEST(mounts_unknown),
-    TEST(volumes_unknown),
-    TEST(mount_point),
-    TEST_END,
+    TEST(mount_without_source), TEST(mounts_unknown), TEST(volumes_unknown),
+    TEST(source_unseen),        TEST(mount_point),    TEST_END,
 };

@@ -215,6 +215,124 @@ static void test_mounted_unseen(void)
     CHECK_EQ(sh("rm -rf img m n"), 0);
 }
 
+/* ---- Ids ------------------------------------------------------------------------------------- */
+
+static int identify(const char *name, const char *volume_id, cm_file_id *id)
+{
+    cm_identify_options o = CM_IDENTIFY_OPTIONS_INIT;
+    cm_validator v = CM_VALIDATOR_INIT;
+    const int fd = open(in_dir(name), O_RDONLY | O_CLOEXEC);
+
+    o.flags = CM_IDENTIFY_SOLE_WRITER;
+    o.volume_id = volume_id;
+    CHECK(fd >= 0);
+    const int e = cm_identify_with(fd, &o, id, &v);
+    CHECK_EQ(close(fd), 0);
+    return e;
+}
+
+/* A new mount of the file system, of which nothing is known yet. Its file f has the id or none. */
+static int look_again(cm_file_id id)
+{
+    cm_file_id seen;
+
+    CHECK_EQ(sh("mount --bind m n"), 0);
+    const int e = identify("n/f", NULL, &seen);
+    CHECK(e != 0 || same_id(id, seen));
+    CHECK_EQ(identify("n/f", "one", &seen), 0); /* all that is hidden is the volume */
+    CHECK_EQ(sh("umount n"), 0);
+    return e;
+}
+
+static void hidden_disk_body(void *arg)
+{
+    static const char *const hidden[] = { "/sys", "/sys/devices", "/sys/dev" };
+    static const struct {
+        int err, e;
+    } refused[] = { { EACCES, CM_ECLONE },
+                    { EPERM, CM_ECLONE },
+                    { EMFILE, CM_EIO },
+                    { ENFILE, CM_EIO },
+                    { ENOMEM, CM_ENOMEM } };
+    cm_file_id id;
+
+    (void)arg;
+    own_mounts();
+    if (sh("truncate -s 64M img && mkfs.ext4 -q -F img && mount -o loop img m && echo 1 >m/f") != 0)
+        _exit(CHILD_CANNOT);
+    CHECK_EQ(identify("m/f", NULL, &id), 0);
+    for (size_t i = 0; i < sizeof hidden / sizeof hidden[0]; i++) {
+        CASE("%s", hidden[i]);
+        mount_here("tmpfs", hidden[i], "size=1m");
+        CHECK_EQ(look_again(id), CM_ECLONE);
+        MUST("umount %s", hidden[i]);
+        CHECK_EQ(look_again(id), 0);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        CASE("i %zu", i);
+        sysfs_refuses = refused[i].err;
+        CHECK_EQ(look_again(id), refused[i].e);
+        sysfs_refuses = 0;
+        CHECK_EQ(look_again(id), 0);
+    }
+}
+
+/* A sandbox that hides the disk must not give its files other ids: the blocks of an exclusive file
+ * would be old ones when it has its own id again. */
+static void test_identify_disk_unseen(void)
+{
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("an emulator's statx() knows no mounts");
+    CHECK_CHILD_OR_SKIP(hidden_disk_body, NULL, "cannot mount ext4, or cover sysfs here");
+    CHECK_EQ(sh("rm -rf img m n"), 0);
+}
+
+/* The word of the disk that has `dir` if its file system's own number is the disk's. */
+static int word_without_number(int fd, dev_t dev, uint64_t *word)
+{
+    const struct statfs fs = { .f_type = 0xef53 };
+
+    return cm_posix_volume_word(fd, (uint64_t)dev, &fs, word);
+}
+
+/* The same if a filter of system calls refuses to tell the UUID. */
+static void uuid_body(void *arg)
+{
+    static const int refused[] = { EPERM, EACCES, EIO }, none[] = { ENOTTY, EOPNOTSUPP };
+    struct stat st;
+    uint64_t first = 0, word;
+    int fd;
+
+    (void)arg;
+    own_mounts();
+    if (sh("truncate -s 64M img && mkfs.ext4 -q -F img && mount -o loop img m && echo 1 >m/f") != 0)
+        _exit(CHILD_CANNOT);
+    fd = open(in_dir("m/f"), O_RDONLY | O_CLOEXEC);
+    REQUIRE(fd >= 0 && fstat(fd, &st) == 0);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        CASE("i %zu", i);
+        no_uuid = refused[i];
+        CHECK_EQ(word_without_number(fd, st.st_dev, &word), CM_ECLONE);
+    }
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) {
+        CASE("i %zu", i);
+        no_uuid = none[i];
+        MUST("mount --bind m n");
+        const int other = open(in_dir("n/f"), O_RDONLY | O_CLOEXEC);
+        CHECK_EQ(word_without_number(other, st.st_dev, &word), 0);
+        CHECK(i == 0 || word == first);
+        first = word;
+        CHECK_EQ(close(other), 0);
+        MUST("umount n");
+    }
+}
+
+static void test_identify_uuid_unseen(void)
+{
+    CHECK_CHILD_OR_SKIP(uuid_body, NULL, "cannot mount ext4 here");
+    CHECK_EQ(sh("rm -rf img m n"), 0);
+}
+
 const struct harness_test platform_posix_unseen_tests[] = {
     TEST(mount_id),
     TEST(mounted_ext4),
@@ -223,5 +341,7 @@ const struct harness_test platform_posix_unseen_tests[] = {
     TEST(mounted_f2fs),
     TEST(mounted_tmpfs),
     TEST(mounted_unseen),
+    TEST(identify_disk_unseen),
+    TEST(identify_uuid_unseen),
     TEST_END,
 };
