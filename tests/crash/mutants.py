@@ -60,11 +60,12 @@ from rows_lost import LOST  # noqa: E402
 from rows_room import FULL  # noqa: E402
 from rows_seal import SEALED  # noqa: E402
 from rows_shared import SHARED_READERS  # noqa: E402
+from rows_volume import SEEN  # noqa: E402
 from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
 MUTANTS += OBJECTS + SHARED_READERS + GROWTH + CUTS + FAULTS + HISTORY_ROWS + SEALED + ENDED
-MUTANTS += FULL + LOST + RESIZED
+MUTANTS += FULL + LOST + RESIZED + SEEN
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""rows_volume.py - rows of mutants.py: which mounted volume it is, and what a sandbox hides."""
+from rows import _m, VOLUME
+
+MOUNTS = 'platform/posix_mounts.c'
+
+SEEN = [
+    _m('source unseen', 'a mount that is not listed has no other source',
+       'unit platform source_unseen', VOLUME, 'has_source && mount_is_told(fd)',
+       'has_source && ((void)mount_is_told, false)'),
+    _m('disk unseen', 'a disk that cannot be looked at is no disk that says nothing',
+       'unit platform identify_disk_unseen', VOLUME,
+       'cm_posix_sysfs_shows("/sys/dev/block", name, &ignored) < 0',
+       '((void)name, ignored = 0) != 0'),
+    _m('attribute unseen', 'nor is one whose attributes may not be read',
+       'unit platform identify_disk_unseen', VOLUME,
+       '        return CM_ECLONE;\n    case EMFILE:', '        return 0;\n    case EMFILE:'),
+    _m('UUID unseen', 'a UUID that may not be asked for is no missing one',
+       'unit platform identify_uuid_unseen', VOLUME,
+       'errno == EINVAL\n                   ? 0', 'errno != 0\n                   ? 0'),
+    _m('FUSE unseen', 'without a look at sysfs FUSE has no id', 'unit volume fuse_without_sysfs',
+       VOLUME, '    return rc < 0 ? rc : 0;', '    return rc < 0 ? 0 : 0;'),
+    _m('generation unseen', 'a filter of system calls is no missing generation',
+       'unit platform identify_one_id', 'platform/posix_identity.c',
+       '    case EINVAL:\n        return 0;',
+       '    case EINVAL:\n    case EPERM:\n        return 0;'),
+    _m('devices unseen', 'a link of sysfs that leads nowhere hides something',
+       'unit platform identify_disk_unseen', MOUNTS,
+       'lstat(path, &st) != 0 && errno == ENOENT && is_sysfs', 'is_sysfs'),
+    _m('not sysfs', 'what is mounted over a directory of sysfs says nothing',
+       'unit platform mounted_unseen', MOUNTS, 'return is_sysfs(path) ? 1 : CM_ECLONE;',
+       'return 1;'),
+    _m('mounted volume', 'a pool is warm in another mount namespace',
+       'unit platform mounted_ext4', MOUNTS, 'if (superblock_of(file_fd(f), &stx, &word[1])) {',
+       'if (((void)superblock_of, false)) {'),
+    _m('mounted volume, again', 'but not after its volume was unmounted',
+       'unit platform mounted_xfs', MOUNTS, 'word[0] = 0; /* the number of no mount */',
+       'word[0] = word[3] = 0;'),
+    _m('mounted volume, snapshot', 'nor is a snapshot of its subvolume',
+       'unit platform mounted_btrfs', MOUNTS, '    word[1] = fsid;',
+       '    word[1] = word[0] == TMPFS_MAGIC ? fsid : 0;'),
+    _m('mounted volume, tmpfs', 'nor a pool in the next tmpfs',
+       'unit platform mounted_tmpfs', MOUNTS, '    word[1] = fsid;',
+       '    word[1] = word[0] == TMPFS_MAGIC ? 0 : fsid;'),
+]
