@@ -179,8 +179,12 @@ bool cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME])
     return false;
 }
 
+void cm_plat_refuses(char why[PLAT_WHY])
+{
+    why[0] = 0;
+}
+
 /* Not for secrets: pool ids and hash seeds. A driver has something better. */
-void cm_plat_refuses(char why[PLAT_WHY]) { why[0] = 0; }
 int cm_plat_random(void *buf, size_t n)
 {
     static uint64_t state;

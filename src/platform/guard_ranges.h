@@ -4,8 +4,6 @@
  * into it. On each platform one file includes this header: the one that implements
  * cm_plat_guard_add(). That file has the lock for writers. The handler reads without the lock.
  *
- * Who includes this defines guard_memory() first, which gets memory while the lock is held.
- *
  * The table is a list of chunks. A chunk that is full gets a successor. Chunks are never freed, so
  * the handler may walk the list at any time. Their number is that of the pools that were open at
  * once, divided by GUARD_RANGES.
@@ -68,10 +66,10 @@ static struct guard_range *guard_find(uintptr_t base, struct guard_chunk **last)
 }
 
 /* All entries are taken: appends a chunk to the last one. A free entry, or NULL: no memory. The
- * lock is held. */
-static struct guard_range *guard_grow(struct guard_chunk *last)
+ * lock is held, also while memory() gives zeroed memory. */
+static struct guard_range *guard_grow(struct guard_chunk *last, void *(*memory)(size_t))
 {
-    struct guard_chunk *const c = guard_memory(sizeof *c); /* zeroed */
+    struct guard_chunk *const c = memory(sizeof *c);
 
     assert(at_load_relaxed(&last->next) == NULL);
     if (c == NULL) {
@@ -82,13 +80,13 @@ static struct guard_range *guard_grow(struct guard_chunk *last)
 }
 
 /* The lock is held. CM_ENOMEM: the system has no memory for a longer table. */
-static int guard_range_add(const void *base, size_t len)
+static int guard_range_add(const void *base, size_t len, void *(*memory)(size_t))
 {
     struct guard_chunk *last = NULL;
     struct guard_range *r = guard_find(0, &last);
 
     if (r == NULL) {
-        r = guard_grow(last);
+        r = guard_grow(last, memory);
     }
     if (r == NULL) {
         return CM_ENOMEM;

@@ -27,10 +27,8 @@
 #include <ucontext.h>
 
 #include "platform/atomic.h"
-#include "platform/posix.h"
-
-#define guard_memory(bytes) cm_posix_remap(NULL, 0, bytes)
 #include "platform/guard_ranges.h"
+#include "platform/posix.h"
 
 #ifndef BUS_MCEERR_AR
 #define BUS_MCEERR_AR 4
@@ -195,6 +193,11 @@ void cm_posix_guard_unblock(void)
     (void)pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
 }
 
+static void *new_memory(size_t bytes)
+{
+    return cm_posix_remap(NULL, 0, bytes);
+}
+
 int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_code *code)
 {
     assert(base != NULL && len > 0 && code != NULL);
@@ -202,7 +205,7 @@ int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_c
     POSIX_NO_FORK;
     const int rc = guard_install(code);
 
-    return rc == 0 ? guard_range_add(base, len) : rc;
+    return rc == 0 ? guard_range_add(base, len, new_memory) : rc;
 }
 
 void cm_plat_guard_remove(const void *base)

@@ -29,8 +29,6 @@
 #endif
 
 #include "platform/atomic.h"
-
-#define guard_memory(bytes) cm_plat_alloc(bytes)
 #include "platform/guard_ranges.h"
 
 /* Alignments that cm_plat_alloc promises. */
@@ -347,7 +345,7 @@ int cm_plat_guard_add(const void *base, size_t len, const struct cm_plat_guard_c
     AcquireSRWLockExclusive(&guard_lock);
     rc = guard_install(code);
     if (rc == 0) {
-        rc = guard_range_add(base, len);
+        rc = guard_range_add(base, len, cm_plat_alloc);
     }
     ReleaseSRWLockExclusive(&guard_lock);
     return rc;

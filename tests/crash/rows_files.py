@@ -205,7 +205,7 @@ FILES = [
        'unit api cloned_child_is_named', 'platform/posix_file.c',
        'st.st_dev == ours->st_dev && st.st_ino == ours->st_ino', 'false'),
     _m('guard, growth', 'a full table of guarded ranges gets one more chunk',
-       'unit persist guard_table_grows', 'platform/guard_ranges.h', 'r = guard_grow(last);',
+       'unit persist guard_table_grows', 'platform/guard_ranges.h', 'r = guard_grow(last, memory);',
        'r = NULL;'),
     _m('guard, all chunks', 'a fault in a range of a later chunk is absorbed',
        'unit persist guard_table_grows', 'platform/guard_ranges.h',
