@@ -307,6 +307,7 @@ static void own_pool_body(void *arg)
 {
     cm_cache *c = open_pool(arg, 0);
     in_child(own_childs_body, c);
+    cloned(c, NULL); /* and by clone() */
     CHECK_EQ(cm_close(c), 0);
 }
 

@@ -149,6 +149,11 @@ static void test_lost_reader(void)
     (void)unlink(path);
 }
 
+static void keeps_body(void *arg)
+{
+    CHECK(fcntl(*(int *)arg, F_GETFD) >= 0);
+}
+
 /* Two pools in turn have the same number. Each is closed once, and a child of fork() closes what is
  * a pool's. */
 static void test_lost_twice(void)
@@ -173,6 +178,20 @@ static void test_lost_twice(void)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     CHECK_EQ(cm_close(b), 0);
     CHECK(fcntl((int)number, F_GETFD) < 0);
+    /* The other way round; and then the program looks at the second one itself. */
+    a = open_to_grow(path, 0);
+    REQUIRE(a != NULL && a->file.handle == number);
+    CHECK_EQ(close((int)number), 0);
+    b = open_to_grow(second, 0);
+    REQUIRE(b != NULL && b->file.handle == number);
+    CHECK_EQ(cm_close(b), 0);
+    int own = open(second, O_RDONLY | O_CLOEXEC);
+    CHECK_EQ(dup2(own, (int)number), number);
+    (void)close(own);
+    own = (int)number;
+    in_child(keeps_body, &own);
+    CHECK_EQ(cm_close(a), e);
+    CHECK_EQ(close(own), 0);
     (void)unlink(second);
     (void)unlink(path);
 }
