@@ -91,7 +91,6 @@ static int settle_or_void(cm_cache *c)
 
 int cm_close(cm_cache *c)
 {
-    cm_plat_fork_look(); /* a child has nothing of the pool, and must not take that for a failure */
     int e = cm_enter_cache(c);
     if (e)
         return e;

@@ -216,9 +216,6 @@ static void say_damage(cm_cache *c, enum cm_trouble_kind kind, const struct cm_t
                        uint64_t count, bool again)
 {
     char place[160], times[64] = "";
-    cm_plat_fork_look();
-    if (cm_cache_here(c)) /* a child has no mapping: nothing is damaged */
-        return;
     describe_place(c, at, place, sizeof(place));
     if (count > 1)
         (void)snprintf(times, sizeof(times), ", %llu times%s", (unsigned long long)count,
@@ -294,7 +291,7 @@ int cm_cache_whole(struct cm_cache *c)
     if (!c->shared)
         now = at_load_seq_cst(&c->file.size); /* a growth may have ended, or been taken back */
     whole = now < whole ? now : whole;
-    if (e == CM_EHANDLE && cm_cache_here(c) == 0) /* a child has nothing of the pool */
+    if (e == CM_EHANDLE)
         say_lost(c);
     if (e || size >= whole)
         return 0;

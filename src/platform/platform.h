@@ -22,10 +22,6 @@
 
 /* ---- The pool file ------------------------------------------------------------------------- */
 
-/* Which file it is; private to the implementation. */
-struct cm_plat_place {
-    uint64_t dev, ino;
-};
 /* One open pool file and its mapping. Filled by cm_plat_file_*; owned by the caller. */
 struct cm_plat_file {
     intptr_t handle; /* -1: none */
@@ -37,10 +33,10 @@ struct cm_plat_file {
     uint32_t forks;  /* cm_plat_fork_count() at the open: a child must not touch it */
     uint32_t state;  /* private to the implementation */
     bool readonly;
-    bool sparse;                /* has less space than its size: some of it may be holes */
-    bool map_sync;              /* private to the implementation */
-    uint8_t pages;              /* the same: who says which pages are in memory */
-    struct cm_plat_place place; /* of the handle, when it was taken */
+    bool sparse;   /* has less space than its size: some of it may be holes */
+    bool map_sync; /* private to the implementation */
+    uint8_t pages; /* the same: who says which pages are in memory */
+    int64_t mark;  /* private: by it the handle is known again */
 };
 #define PLAT_VOLUME 64u /* bytes of the name of a kind of volume */
 #define PLAT_FILE_INIT                                                                             \
@@ -284,16 +280,16 @@ struct cm_plat_thread *cm_plat_thread(void);
 #endif
 
 /* Grows by one in the child of every fork(), from the first call on. In a child that was made
- * without the handlers of pthread_atfork() it grows in the first cm_plat_fork_look(). */
+ * without the handlers of pthread_atfork() it is 0 until the first cm_plat_fork_look(). */
 uint32_t cm_plat_fork_count(void);
 /* The same number, after the first call. */
 #if defined(__linux__) && __STDC_HOSTED__
-extern uint32_t cm_plat_forks __attribute__((visibility("hidden")));
+extern uint32_t *cm_plat_forks __attribute__((visibility("hidden"))); /* to an atomic */
 static inline uint32_t cm_plat_fork_count_now(void)
 {
-    return at_load_relaxed(&cm_plat_forks); /* the child has one thread */
+    return at_load_relaxed(cm_plat_forks); /* the child has one thread */
 }
-/* Finds out whether this is such a child. For calls that are rare. */
+/* Such a child gets a number of its own: before the number is remembered. */
 void cm_plat_fork_look(void);
 #else
 static inline void cm_plat_fork_look(void)

@@ -45,17 +45,21 @@ static inline void posix_cancel_back(const int *was)
 
 /* posix_ours.c */
 
-/* Where a descriptor leads to. False, with errno: the system does not say. */
-bool cm_posix_place_of(int fd, struct cm_plat_place *place);
-/* Does it lead there? Also if the system does not say, but not if it is closed. */
-bool cm_posix_is_at(int fd, const struct cm_plat_place *place);
+/* The count gets its page. Once, before anybody reads it. */
+void cm_posix_count_forks(void);
+/* In a child: it is counted. */
+void cm_posix_fork_counted(void);
+/* Marks an open file. */
+int64_t cm_posix_mark(int fd);
+/* Does the descriptor lead to the file with this mark? Also if the system does not say, but not if
+ * it is closed. */
+bool cm_posix_is_marked(int fd, int64_t mark);
 
 /* A child of fork() has closed the pool files that it inherited (posix_fork.c). Their numbers may
  * belong to something else by now. A child that was made without the handlers of pthread_atfork()
  * has them, but they are its parent's. */
 static inline bool file_inherited(const struct cm_plat_file *f)
 {
-    cm_plat_fork_look();
     return f->forks != cm_plat_fork_count();
 }
 
@@ -64,7 +68,7 @@ static inline bool file_inherited(const struct cm_plat_file *f)
 static inline int file_fd(const struct cm_plat_file *f)
 {
     assert(f != NULL && f->handle >= 0);
-    return file_inherited(f) || !cm_posix_is_at((int)f->handle, &f->place) ? -1 : (int)f->handle;
+    return file_inherited(f) || !cm_posix_is_marked((int)f->handle, f->mark) ? -1 : (int)f->handle;
 }
 
 /* posix_create.c */
@@ -105,12 +109,12 @@ void cm_posix_fork_again(const bool *held);
  * NULL it is new. NULL: there is none, and p stays. cm_posix_unmap() takes NULL, too. */
 void *cm_posix_remap(void *p, size_t was, size_t bytes);
 void cm_posix_unmap(void *p, size_t bytes);
-/* A child will close this descriptor, which leads to `place`. It was opened under the same
+/* A child will close this descriptor, which has this mark. It was opened under the same
  * POSIX_NO_FORK. CM_ENOMEM: it was closed. */
-int cm_posix_fork_list(int fd, const struct cm_plat_place *place);
+int cm_posix_fork_list(int fd, int64_t mark);
 /* Closes a descriptor and takes it off the list. If it leads to another file by now, its number is
  * left alone. */
-void cm_posix_fork_close(int fd, const struct cm_plat_place *place);
+void cm_posix_fork_close(int fd, int64_t mark);
 
 /* posix_guard.c */
 

@@ -192,19 +192,18 @@ uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
 
 int cm_posix_file_take(struct cm_plat_file *f, int fd)
 {
-    struct cm_plat_place place = { 0, 0 };
-    int rc = CM_ENOMEM;
+    int64_t mark;
+    int rc;
 
     fd = posix_above_standard(fd);
-    if (fd >= 0 && !cm_posix_place_of(fd, &place)) {
-        rc = cm_posix_error(errno);
-        (void)close(fd);
-    } else if (fd >= 0) {
-        rc = cm_posix_fork_list(fd, &place);
+    if (fd < 0) {
+        return CM_ENOMEM;
     }
+    mark = cm_posix_mark(fd);
+    rc = cm_posix_fork_list(fd, mark);
     if (rc == 0) {
         cm_plat_fork_look(); /* before the count that is remembered */
-        *f = (struct cm_plat_file){ .handle = fd, .forks = cm_plat_fork_count(), .place = place };
+        *f = (struct cm_plat_file){ .handle = fd, .forks = cm_plat_fork_count(), .mark = mark };
     }
     return rc;
 }
@@ -294,7 +293,7 @@ void cm_plat_file_close(struct cm_plat_file *f)
             (void)munmap(f->base, f->held);
         }
         (void)file_lock_call(f, F_OFD_SETLK, F_UNLCK, &range);
-        cm_posix_fork_close((int)f->handle, &f->place);
+        cm_posix_fork_close((int)f->handle, f->mark);
     }
     *f = (struct cm_plat_file)PLAT_FILE_INIT;
 }

@@ -2,8 +2,8 @@
  *
  * posix_fork.c - platform.h on Linux: what a child of fork() must not keep.
  *
- * Owns the count of forks, and a list of the descriptors of all pool files that this process has
- * open.
+ * Owns the handlers of a fork, and a list of the descriptors of all pool files that this process
+ * has open. posix_ours.c has the count of forks.
  *
  * Why: a child shares the open files of its parent. The lock of a pool belongs to the open file. So
  * a child would hold the pool when the parent is gone, though it can do nothing with it. Therefore
@@ -16,28 +16,22 @@
  * count of forks; file_fd() gives -1 for them, and nothing closes their numbers again.
  *
  * A child that is made without these handlers (_Fork(), a raw clone()) keeps the descriptors, and
- * is counted when it looks (posix_ours.c).
+ * has another count all the same (posix_ours.c).
  *
  * When the handlers run, and why nothing is allocated under the mutex: POSIX_AT_FORKS (posix.h).
  *
- * Who: api/, objects/, platform/. Nothing here calls back.
+ * Who: api/, platform/. Nothing here calls back.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "platform/posix.h"
 
-#include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "platform/atomic.h"
 
-#if defined(__linux__) && __STDC_HOSTED__
-uint32_t cm_plat_forks;
-#else
-static uint32_t cm_plat_forks;
-#endif
 static uint32_t fork_watched; /* atomic; fork_register() ran: read on every hit */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
@@ -46,7 +40,7 @@ static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER;
 struct fork_entry {
     int fd;
-    struct cm_plat_place place;
+    int64_t mark;
 };
 static struct {
     struct fork_entry *entry;
@@ -68,14 +62,14 @@ static void fork_in_parent(void)
 /* The program may have closed the descriptor. Then its number is not ours. */
 static void close_ours(const struct fork_entry *e)
 {
-    if (cm_posix_is_at(e->fd, &e->place)) {
+    if (cm_posix_is_marked(e->fd, e->mark)) {
         (void)close(e->fd);
     }
 }
 
 static void fork_in_child(void)
 {
-    at_add_relaxed(&cm_plat_forks, 1u); /* relaxed: the child has one thread */
+    cm_posix_fork_counted();
     for (size_t i = 0; i < fork_list.count; i++) {
         close_ours(&fork_list.entry[i]);
     }
@@ -85,6 +79,7 @@ static void fork_in_child(void)
 
 static void fork_register(void)
 {
+    cm_posix_count_forks();
     (void)pthread_atfork(fork_before, fork_in_parent, fork_in_child);
     at_store_release(&fork_watched, 1u); /* release: pairs with cm_plat_fork_count */
 }
@@ -100,7 +95,7 @@ uint32_t cm_plat_fork_count(void)
     if (at_load_acquire(&fork_watched) == 0) {
         (void)pthread_once(&fork_once, fork_register);
     }
-    return at_load_relaxed(&cm_plat_forks);
+    return cm_plat_fork_count_now();
 }
 
 /* ---- Memory -------------------------------------------------------------------------------- */
@@ -135,7 +130,7 @@ void cm_posix_fork_again(const bool *held)
     (void)pthread_mutex_unlock(&fork_mutex);
 }
 
-int cm_posix_fork_list(int fd, const struct cm_plat_place *place)
+int cm_posix_fork_list(int fd, int64_t mark)
 {
     assert(fd >= 0);
     if (fork_list.count == fork_list.room) {
@@ -150,22 +145,22 @@ int cm_posix_fork_list(int fd, const struct cm_plat_place *place)
         fork_list.entry = more;
         fork_list.room += FORK_STEP;
     }
-    fork_list.entry[fork_list.count++] = (struct fork_entry){ fd, *place };
+    fork_list.entry[fork_list.count++] = (struct fork_entry){ fd, mark };
     return 0;
 }
 
-static bool is_entry(const struct fork_entry *e, int fd, const struct cm_plat_place *place)
+static bool is_entry(const struct fork_entry *e, int fd, int64_t mark)
 {
-    return e->fd == fd && e->place.dev == place->dev && e->place.ino == place->ino;
+    return e->fd == fd && e->mark == mark;
 }
 
-void cm_posix_fork_close(int fd, const struct cm_plat_place *place)
+void cm_posix_fork_close(int fd, int64_t mark)
 {
     POSIX_NO_FORK;
-    const struct fork_entry mine = { fd, *place };
+    const struct fork_entry mine = { fd, mark };
     size_t i = 0;
 
-    while (i < fork_list.count && !is_entry(&fork_list.entry[i], fd, place)) {
+    while (i < fork_list.count && !is_entry(&fork_list.entry[i], fd, mark)) {
         i++;
     }
     if (i < fork_list.count) {

@@ -174,7 +174,7 @@ FILES = [
        'unit api grandchild_keeps_numbers', 'platform/posix_fork.c',
        '    fork_list.count = 0;\n    (void)pthread_mutex_unlock',
        '    (void)pthread_mutex_unlock', 'platform/posix_fork.c',
-       'if (cm_posix_is_at(e->fd, &e->place)) {', 'if (e->fd >= 0) {'),
+       'if (cm_posix_is_marked(e->fd, e->mark)) {', 'if (e->fd >= 0) {'),
     _m('fork, name beside', 'a child leaves the name beside that its parent makes a pool under',
        'unit platform create_beside_fork', 'platform/posix_create.c',
        'beside && !file_inherited(f) ?', 'beside ?'),

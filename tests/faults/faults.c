@@ -220,7 +220,6 @@ int main(int argc, char **argv)
     shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED || t.every == 0)
         return 2;
-    cm_plat_fork_look(); /* its page belongs to the process, and to each of its children */
     for (const struct scene *s = scenes; s->name; s++)
         if (!t.only || strcmp(t.only, s->name) == 0)
             one_scene(s);

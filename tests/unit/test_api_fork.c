@@ -220,8 +220,8 @@ static void cloned_body(cm_cache *c, cm_file *f)
     static uint8_t buf[CM_BLOCK_SIZE];
     cm_bracket w;
     if (f) {
-        CHECK(cm_read(f, 0, buf, BLK, NULL) <= 0);           /* it has nothing of the pool */
-        CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), CM_EFORKED); /* the fault has told */
+        /* At once: where the mapping of its parent was, it may have memory of its own. */
+        CHECK_EQ(cm_read(f, 0, buf, BLK, NULL), CM_EFORKED);
         CHECK_EQ(cm_write_begin(f, 0, BLK, &w), CM_EFORKED);
         CHECK_EQ(cloned_said, 0); /* and nothing is damaged */
     }
@@ -314,6 +314,8 @@ static void own_pool_body(void *arg)
 static void test_cloned_child_opens(void)
 {
     int status = -1;
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("the emulator does not know MADV_WIPEONFORK");
     const char *path = make_pool("cloned", MIB, 0);
     const char *other = make_pool("cloned-2", MIB, 0);
     cm_cache *c = open_pool(path, 0);

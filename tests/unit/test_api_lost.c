@@ -160,14 +160,18 @@ static void test_lost_twice(void)
 {
     const char *path = make_pool("lost", 4 * MIB, 0);
     const char *second = make_pool("lost-2", 4 * MIB, 0);
+    const char *third = make_pool("lost-3", 4 * MIB, 0);
+    cm_cache *before = open_to_grow(third, 0);
     cm_cache *a = open_to_grow(path, 0), *b;
-    REQUIRE(a != NULL);
+    REQUIRE(before != NULL && a != NULL);
     const int e = end_of(a);
     const intptr_t number = a->file.handle;
     CHECK_EQ(close((int)number), 0);
     b = open_to_grow(second, 0);
     REQUIRE(b != NULL);
     CHECK_EQ(b->file.handle, number);
+    CHECK_EQ(cm_close(before), 0); /* the last one takes its place in the list */
+    const int in_its_place = open("/dev/null", O_RDONLY | O_CLOEXEC);
     CHECK_EQ(cm_close(a), e);
     CHECK(fcntl((int)number, F_GETFD) >= 0);
     const pid_t child = fork();
@@ -192,7 +196,26 @@ static void test_lost_twice(void)
     in_child(keeps_body, &own);
     CHECK_EQ(cm_close(a), e);
     CHECK_EQ(close(own), 0);
+    CHECK_EQ(close(in_its_place), 0);
+    (void)unlink(third);
     (void)unlink(second);
+    (void)unlink(path);
+}
+
+/* The program looks at the pool file itself. */
+static void test_lost_same_file(void)
+{
+    const char *path = make_pool("lost", 4 * MIB, 0);
+    cm_cache *c = open_to_grow(path, 0);
+    REQUIRE(c != NULL);
+    const int e = end_of(c);
+    const intptr_t number = c->file.handle;
+    const int own = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK_EQ(dup2(own, (int)number), number);
+    CHECK_EQ(close(own), 0);
+    CHECK_EQ(cm_grow(c, 8 * MIB, NULL), CM_EIO);
+    CHECK_EQ(cm_close(c), e);
+    CHECK_EQ(close((int)number), 0);
     (void)unlink(path);
 }
 
@@ -338,8 +361,9 @@ static void test_layers_rights(void)
 }
 
 const struct harness_test api_lost_tests[] = {
-    TEST(lost_number), TEST(lost_closed), TEST(lost_reader),   TEST(lost_twice),
-    TEST(lost_fork),   TEST(layers),      TEST(layers_rights), TEST_END,
+    TEST(lost_number), TEST(lost_closed),    TEST(lost_reader),
+    TEST(lost_twice),  TEST(lost_same_file), TEST(lost_fork),
+    TEST(layers),      TEST(layers_rights),  TEST_END,
 };
 #else
 #include "api_common.h"

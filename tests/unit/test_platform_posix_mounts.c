@@ -9,6 +9,7 @@
 #include "platform_posix.h"
 
 #include "platform/posix.h"
+#include "platform/posix_calls.h"
 
 #include <inttypes.h>
 #include <linux/magic.h>
