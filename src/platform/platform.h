@@ -142,8 +142,8 @@ bool cm_plat_file_has_no_room(const struct cm_plat_file *f, uint64_t offset);
  * Or another code. */
 int cm_plat_file_write(const struct cm_plat_file *f, const void *bytes, size_t n, uint64_t offset);
 /* Makes the first n bytes zeros, durably, without room for new pages. Those who have them mapped
- * read zeros from here on. n: whole pages. CM_EIO: perhaps not durably. CM_ENOTSUP, or another
- * code: it is not done. */
+ * read zeros from here on. n: whole pages. CM_EIO: perhaps not durably. CM_ENOTSUP: it is not
+ * done. */
 int cm_plat_file_zero(const struct cm_plat_file *f, uint64_t n);
 /* Removes a file and makes the removal durable. */
 void cm_plat_file_remove(const char *path);

@@ -48,7 +48,7 @@ FULL = [
     _m('no room, again', 'the next epoch makes them durable', 'unit room cannot_give_up',
        ROOMS, '!s->zeroed && !cm_super', '!cm_super'),
     _m('no room, no hole', 'if none was made, it stays a pool', 'unit room cannot_give_up', ROOM,
-       'errno == EOPNOTSUPP ? CM_ENOTSUP : ', ''),
+       'return CM_ENOTSUP; /*', 'return CM_EIO; /*'),
     _m('no room, close', 'the close gives the space back', 'unit room reader_idle',
        'api/close.c', 'if (cm_super_is_zeroed(&c->super)) /*', 'if (!c) /*'),
     _m('no room, frozen', 'nothing more is stored then', 'unit room give_up',
