@@ -693,7 +693,8 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * ONE VIEW  Owner and readers open a pool in one mounted file system. Through another view of the
  * same file (the directory behind a FUSE file system, a layer of an overlay, another host, a guest)
  * a process may see neither the lock nor what is stored: then there are two owners, and both serve
- * wrong bytes. On FUSE, NFS, SMB and 9p a log line warns of that.
+ * wrong bytes. On volumes that are known to be reached so (FUSE, NFS, SMB, 9p and a few more) a log
+ * line warns of that.
  *
  * CRASHES  After a crash of the system a pool on a volume without DAX empties itself, unless it was
  * checkpointed (cm_checkpoint); a log line and cm_info.emptied say so. Without DAX the pool is also

@@ -248,10 +248,19 @@ bool cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLU
         { 0xff534d42u, "SMB" }, /* as the kernel's client says */
         { 0xfe534d42u, "SMB" }, /* the same, since SMB 2 */
         { V9FS_MAGIC, "9p" },
+        { 0x786f4256u, "vboxsf" }, /* a directory of the host, which sees no lock of the guest */
+        { 0xbacbacbcu, "vmhgfs" }, /* the same */
     };
     struct statfs fs;
+    struct stat st;
 
-    for (size_t i = 0; fstatfs(file_fd(f), &fs) == 0 && i < sizeof known / sizeof known[0]; i++) {
+    if (fstatfs(file_fd(f), &fs) != 0 || fstat(file_fd(f), &st) != 0) {
+        return false;
+    }
+    if ((uint32_t)fs.f_type == FUSE_SUPER_MAGIC && major(st.st_dev) != 0) {
+        return false; /* a disk of its own (fuseblk: ntfs-3g): no other way leads to its files */
+    }
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if ((uint32_t)fs.f_type == known[i].type) {
             (void)snprintf(what, PLAT_VOLUME, "%s", known[i].name);
             return true;

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
@@ -711,13 +712,27 @@ static void test_kinds_of_volumes(void)
     } of[] = { { 0x65735546, true, false },  { 0x6969, true, false },
                { 0x517b, true, false },      { 0xff534d42, true, false },
                { 0xfe534d42, true, false },  { 0x01021997, true, false },
+               { 0x786f4256, true, false },  { 0xbacbacbc, true, false },
                { 0xef53, false, false },     { 0x58465342, false, false },
                { 0x01021994, false, false }, { 0x794c7630, false, true } };
     struct cm_plat_file f = PLAT_FILE_INIT;
-    char what[PLAT_VOLUME];
+    char what[PLAT_VOLUME], path[64];
+    const int no_disk = memfd_create("file", MFD_CLOEXEC);
+    struct stat st;
 
     make_file(in_dir("file"), "1");
+    REQUIRE(no_disk >= 0 && write(no_disk, "1", 1) == 1);
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", no_disk);
+    /* A FUSE volume with a disk of its own (fuseblk) has its device number. */
+    REQUIRE(stat(in_dir("file"), &st) == 0);
     REQUIRE(cm_plat_file_open(&f, in_dir("file"), false) == 0);
+    says_type = 0x65735546;
+    CHECK_EQ(cm_plat_file_is_elsewhere(&f, what), major(st.st_dev) == 0);
+    says_type = 0;
+    cm_plat_file_close(&f);
+    f = (struct cm_plat_file)PLAT_FILE_INIT;
+    REQUIRE(cm_plat_file_open(&f, path, false) == 0);
+    (void)close(no_disk);
     for (unsigned i = 0; i < sizeof of / sizeof of[0]; i++) {
         CASE("type %x", of[i].type);
         what[0] = '\0';
