@@ -730,8 +730,9 @@ CM_API void cm_options_init(cm_options *opts, size_t size);
  * - CM_ESEAL: a callback of the seal failed. The pool has what it had: try again
  * - CM_ENOSPC: the volume is full and copies on write (btrfs; or a snapshot or a reflink copy of
  *   the pool exists). The pool has what it had: make room and try again
- * - CM_ENOTSUP: CM_OPEN_SHARED, the pool is on overlayfs, has no owner, and cannot be opened for
- *   writing (docs/embedding.md "Several processes, one pool")
+ * - CM_ENOTSUP: CM_OPEN_SHARED, the pool is in a layer of overlayfs of which an owner may get a
+ *   copy, has no owner, and cannot be opened for writing (docs/embedding.md "Several processes, one
+ *   pool")
  * - CM_ENOMEM CM_EIO; CM_EIO also: one of the two superblocks cannot be written */
 CM_API int cm_open(const char *path, const cm_options *opts, cm_cache **cache);
 

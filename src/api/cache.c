@@ -464,10 +464,12 @@ static int open_copied(cm_cache *c, const char *path, char why[PLAT_WHY])
         e = open_handle(c, path, false, why);
     cm_plat_file_close(&c->file);
     if (e == CM_EACCES) {
-        (void)snprintf(why, PLAT_WHY,
-                       "is in a layer of an overlay, and this process may not write it: a reader "
-                       "would go on with the old file when an owner opens it, which makes a copy. "
-                       "Open it after its owner, or put the pool on a volume without layers");
+        (void)snprintf(
+            why, PLAT_WHY,
+            "is in a layer of an overlay, and cannot be opened for writing here (no right "
+            "to it, or a mount for reading): a reader would go on with the old file when "
+            "an owner opens it, which makes a copy. Open it after its owner, or put the "
+            "pool on a volume without layers");
         return CM_ENOTSUP;
     }
     return e ? e : open_handle(c, path, true, why);

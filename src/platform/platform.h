@@ -88,8 +88,9 @@ int cm_plat_file_open(struct cm_plat_file *f, const char *path, bool readonly);
  * whose code says too little, also write a sentence. Else `why` is not written. */
 int cm_plat_file_open_trusted(struct cm_plat_file *f, const char *path, bool readonly,
                               char why[PLAT_WHY]);
-/* Does the system make a copy of the file when it is opened for writing for the first time, and
- * leave those that have it open for reading with the old one (overlayfs)? */
+/* May the system make a copy of the file when it is opened for writing for the first time, and
+ * leave those that have it open for reading with the old one (overlayfs, fuse-overlayfs)? false
+ * where it is known that none will be made any more; but a copy that was made need not be known. */
 bool cm_plat_file_is_layered(const struct cm_plat_file *f);
 /* May a process reach the file in a way in which it sees neither the lock nor what others store in
  * their mappings: on another host, in a guest, in the directory behind a FUSE file system? `what`

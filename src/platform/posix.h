@@ -145,6 +145,7 @@ struct mount_line {
     uint64_t source;
     int64_t fuse_user; /* the user who mounted it, says FUSE; -1: it does not say */
     bool no_barriers;  /* a sync does not reach the disk */
+    bool no_upper;     /* an overlay that has nowhere to copy a file to */
 };
 /* All mounts that this process can see. */
 struct mounts {

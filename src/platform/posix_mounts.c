@@ -3,8 +3,9 @@
  * posix_mounts.c - on Linux: the mounts that this process can see, and the identity of the mounted
  * volume.
  *
- * Owns: reading /proc/self/mountinfo, and the fields that are taken from each line; what shows that
- * a volume was not unmounted meanwhile.
+ * Owns: reading /proc/self/mountinfo, and the fields that are taken from each line; which volumes
+ * copy a file to another layer, or are reached in other ways; what shows that a volume was not
+ * unmounted meanwhile.
  *
  * How: the whole file is read at once and cut into lines and words in place. The lines point into
  * that text. The source of a mount (for an overlay: its layers) is kept as a hash. Nothing is kept
@@ -41,6 +42,10 @@
 #endif
 #ifndef STATX_MNT_ID_UNIQUE
 #define STATX_MNT_ID_UNIQUE 0x4000u /* Linux 6.8 */
+#endif
+
+#ifndef AT_HANDLE_FID
+#define AT_HANDLE_FID 0x200 /* Linux 6.5: also a handle that cannot be opened */
 #endif
 
 #ifndef STATX_ATTR_MOUNT_ROOT
@@ -155,7 +160,9 @@ static bool next_line(char **text, struct mount_line *l)
         l->fuse_user = user != NULL ? (int64_t)strtoul(user + 9, NULL, 10) : -1;
     }
     if (strcmp(mount, "overlay") == 0 && options != NULL) {
-        const uint64_t layers = layers_of(options);
+        /* Linux lists the layers. Who lists none (an emulator) says nothing of them. */
+        l->no_upper = strstr(options, "lowerdir") != NULL && strstr(options, "upperdir=") == NULL;
+        const uint64_t layers = layers_of(options); /* changes the options */
 
         l->source = cm_posix_mix(0, mount, &layers, sizeof layers);
     }
@@ -229,11 +236,48 @@ bool cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME])
     return lasts;
 }
 
+/* Does overlayfs have the file in its upper layer, and nothing of it in a lower one? Its handle
+ * tells: struct ovl_fh, which is 3 bytes, version, magic, length, flags. A file that was copied has
+ * the handle of before. False also if the kernel (before Linux 6.5) or a filter gives no handle. */
+static bool is_in_upper_layer(int fd)
+{
+    union {
+        struct file_handle h;
+        char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+    } u;
+    int mount;
+
+    memset(&u, 0, sizeof u);
+    u.h.handle_bytes = MAX_HANDLE_SZ;
+    return name_to_handle_at(fd, "", &u.h, &mount, AT_EMPTY_PATH | AT_HANDLE_FID) == 0 &&
+           u.h.handle_type == 0xf8 && u.h.handle_bytes > 6 && u.h.f_handle[4] == 0xfb &&
+           (u.h.f_handle[6] & 4) != 0;
+}
+
+/* fuse-overlayfs reads for those who opened the file before the copy from the old one, and the
+ * pages that come from there are also what the owner sees. It tells nothing of its layers. */
 bool cm_plat_file_is_layered(const struct cm_plat_file *f)
 {
+    POSIX_NO_CANCEL;
+    const int fd = file_fd(f);
+    const struct mount_line *l;
     struct statfs fs;
+    struct mounts m;
+    bool is = false;
 
-    return fstatfs(file_fd(f), &fs) == 0 && (uint32_t)fs.f_type == OVERLAYFS_SUPER_MAGIC;
+    if (fstatfs(fd, &fs) != 0 ||
+        ((uint32_t)fs.f_type != OVERLAYFS_SUPER_MAGIC && (uint32_t)fs.f_type != FUSE_SUPER_MAGIC)) {
+        return false;
+    }
+    cm_posix_mounts_read(&m);
+    l = cm_posix_mount_of(&m, fd);
+    if ((uint32_t)fs.f_type == FUSE_SUPER_MAGIC) {
+        is = l != NULL && strcmp(l->type, "fuse.fuse-overlayfs") == 0;
+    } else {
+        is = !(l != NULL && l->no_upper) && !is_in_upper_layer(fd);
+    }
+    cm_posix_mounts_free(&m);
+    return is;
 }
 
 bool cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLUME])
