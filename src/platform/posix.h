@@ -170,8 +170,18 @@ uint64_t cm_posix_mount_number(int fd, bool unique);
  * which the kernel gives to no other before the next boot. 0: no. CM_ECLONE: it cannot be looked
  * at, as in a sandbox. */
 int cm_posix_sysfs_shows(const char *dir, const char *name, uint64_t *number);
+/* The directory of a disk or partition in sysfs. 1: there it is. 0: sysfs has none, and `dir` is
+ * where it would be. CM_ECLONE: it cannot be looked at; CM_EIO, CM_ENOMEM: not now. */
+#define POSIX_DISK_DIR 64
+int cm_posix_disk_dir(uint32_t major_no, uint32_t minor_no, char dir[POSIX_DISK_DIR]);
 /* The name of the directory that sysfs has for a file system on a disk. False: not known. */
 bool cm_posix_disk_name(uint32_t major_no, uint32_t minor_no, char name[64]);
+
+/* posix_volume.c */
+
+/* What it means if something of the kernel's that tells files apart cannot be read. 0: there is no
+ * such thing. */
+int cm_posix_unseen(int err);
 
 /* posix_trust.c */
 

@@ -116,12 +116,13 @@ void cm_plat_boot_id(uint8_t id[16])
 
 uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no)
 {
-    static const char *const places[] = { "/sys/dev/block/%u:%u/diskseq",
-                                          "/sys/dev/block/%u:%u/../diskseq" };
-    char path[64], text[32];
+    char dir[POSIX_DISK_DIR], path[96], text[32];
 
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        (void)snprintf(path, sizeof path, i == 0 ? places[0] : places[1], major_no, minor_no);
+    if (cm_posix_disk_dir(major_no, minor_no, dir) != 1) {
+        return 0;
+    }
+    for (unsigned i = 0; i < 2; i++) { /* the second is that of the whole disk */
+        (void)snprintf(path, sizeof path, "%s/%sdiskseq", dir, i == 0 ? "" : "../");
         if (cm_posix_read_text(path, text, sizeof text) > 0) {
             return strtoull(text, NULL, 10);
         }

@@ -397,14 +397,77 @@ int cm_posix_sysfs_shows(const char *dir, const char *name, uint64_t *number)
                                                                                         : CM_ECLONE;
 }
 
+/* The name that sysfs has for a disk or partition, by the list of all. 0, or an error. */
+static int listed_name(uint32_t major_no, uint32_t minor_no, char name[40])
+{
+    size_t room;
+    char *text = read_all("/proc/partitions", &room), *rest = text;
+    int rc = CM_ECLONE;
+
+    if (text == NULL) {
+        rc = cm_posix_unseen(errno);
+        return rc != 0 ? rc : CM_ECLONE;
+    }
+    while (rest != NULL && rc != 0) {
+        unsigned a, b;
+
+        if (sscanf(strsep(&rest, "\n"), "%u %u %*u %39s", &a, &b, name) == 3 && a == major_no &&
+            b == minor_no) {
+            rc = 0;
+        }
+    }
+    cm_posix_unmap(text, room);
+    for (char *c = name; rc == 0 && *c != '\0'; c++) {
+        if (*c == '/') {
+            *c = '!'; /* cciss/c0d0 */
+        }
+    }
+    return rc;
+}
+
+/* Podman covers /sys/dev/block and leaves the rest of sysfs. The same directory has a link in
+ * /sys/class/block, under its name. */
+int cm_posix_disk_dir(uint32_t major_no, uint32_t minor_no, char dir[POSIX_DISK_DIR])
+{
+    char name[40], number[32], says[32], path[80];
+    uint64_t ignored;
+    int rc;
+
+    (void)snprintf(number, sizeof number, "%u:%u", major_no, minor_no);
+    (void)snprintf(dir, POSIX_DISK_DIR, "/sys/dev/block/%s", number);
+    rc = cm_posix_sysfs_shows("/sys/dev/block", number, &ignored);
+    if (rc >= 0) {
+        return rc;
+    }
+    rc = listed_name(major_no, minor_no, name);
+    if (rc != 0) {
+        return rc;
+    }
+    if (cm_posix_sysfs_shows("/sys/class/block", name, &ignored) != 1) {
+        return CM_ECLONE;
+    }
+    (void)snprintf(path, sizeof path, "/sys/class/block/%s/dev", name);
+    if (cm_posix_read_text(path, says, sizeof says) < 0) {
+        rc = cm_posix_unseen(errno);
+        return rc != 0 ? rc : CM_ECLONE;
+    }
+    says[strcspn(says, "\n")] = '\0';
+    if (strcmp(says, number) != 0) {
+        return CM_ECLONE; /* the name is another disk's by now */
+    }
+    (void)snprintf(dir, POSIX_DISK_DIR, "/sys/class/block/%s", name);
+    return 1;
+}
+
 bool cm_posix_disk_name(uint32_t major_no, uint32_t minor_no, char name[64])
 {
-    char path[64], link[512];
+    char dir[POSIX_DISK_DIR], link[512];
     const char *last;
     ssize_t n;
 
-    (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u", major_no, minor_no);
-    n = readlink(path, link, sizeof link - 1);
+    /* The link tells the name, also if what it leads to cannot be seen. */
+    (void)cm_posix_disk_dir(major_no, minor_no, dir);
+    n = readlink(dir, link, sizeof link - 1);
     if (n <= 0) {
         return false;
     }

@@ -107,12 +107,11 @@ POSIX_AT_FORKS static void watch_forks_early(void)
 
 /* A disk that is looked at in sysfs. */
 struct disk {
-    unsigned major_no, minor_no;
+    char dir[POSIX_DISK_DIR];
     int e; /* why something could not be looked at; 0: all could */
 };
 
-/* What an attribute that cannot be read means. 0: there is none. */
-static int unseen(int err)
+int cm_posix_unseen(int err)
 {
     switch (err) {
     case EACCES: /* a sandbox may refuse it */
@@ -128,18 +127,17 @@ static int unseen(int err)
     }
 }
 
-/* The text of /sys/dev/block/MAJOR:MINOR/NAME without white space around it; "" if there is none.
- */
+/* The text of an attribute of the disk without white space around it; "" if there is none. */
 static const char *disk_says(struct disk *d, const char *name, char text[512])
 {
     char path[128];
     ssize_t got;
     size_t n;
 
-    (void)snprintf(path, sizeof path, "/sys/dev/block/%u:%u/%s", d->major_no, d->minor_no, name);
+    (void)snprintf(path, sizeof path, "%s/%s", d->dir, name);
     got = cm_posix_read_text(path, text, 512);
     if (got <= 0) {
-        d->e = d->e != 0 || got == 0 ? d->e : unseen(errno);
+        d->e = d->e != 0 || got == 0 ? d->e : cm_posix_unseen(errno);
         return "";
     }
     for (n = strlen(text); n > 0 && (unsigned char)text[n - 1] <= ' '; n--) {
@@ -224,15 +222,14 @@ static int uuid_of(int fd, uint64_t *uuid)
 
 static int word_of_disk(int fd, const struct volume_key *k, uint64_t *of_disk)
 {
-    struct disk d = { .major_no = major(k->dev), .minor_no = minor(k->dev) };
+    struct disk d = { .e = 0 };
     const bool fsid_is_device = k->fsid == 0 || k->fsid == device_as_fsid(k->dev);
-    uint64_t system = k->fsid, identity, ignored;
-    char name[32];
+    uint64_t system = k->fsid, identity;
     int rc;
 
-    (void)snprintf(name, sizeof name, "%u:%u", d.major_no, d.minor_no);
-    if (cm_posix_sysfs_shows("/sys/dev/block", name, &ignored) < 0) {
-        return CM_ECLONE;
+    rc = cm_posix_disk_dir(major(k->dev), minor(k->dev), d.dir);
+    if (rc < 0) {
+        return rc;
     }
     identity = disk_identity(&d);
     rc = d.e == 0 && fsid_is_device ? uuid_of(fd, &system) : d.e;
@@ -244,7 +241,7 @@ static int word_of_disk(int fd, const struct volume_key *k, uint64_t *of_disk)
 
     if (system == 0 && identity == 0) { /* nothing lasting; at least differs from other disks */
         word[1] = k->dev;
-        word[2] = cm_posix_disk_sequence(d.major_no, d.minor_no);
+        word[2] = cm_posix_disk_sequence(major(k->dev), minor(k->dev));
     }
     *of_disk = cm_posix_mix(0, "disk", word, sizeof word);
     return 0;

@@ -232,11 +232,11 @@ static int identify(const char *name, const char *volume_id, cm_file_id *id)
 }
 
 /* A new mount of the file system, of which nothing is known yet. Its file f has the id or none. */
-static int look_again(cm_file_id id)
+static int look_again_at(const char *name, cm_file_id id)
 {
     cm_file_id seen;
 
-    CHECK_EQ(sh("mount --bind m n"), 0);
+    CHECK_EQ(sh("mount --bind %s n", name), 0);
     const int e = identify("n/f", NULL, &seen);
     CHECK(e != 0 || same_id(id, seen));
     CHECK_EQ(identify("n/f", "one", &seen), 0); /* all that is hidden is the volume */
@@ -244,9 +244,14 @@ static int look_again(cm_file_id id)
     return e;
 }
 
+static int look_again(cm_file_id id)
+{
+    return look_again_at("m", id);
+}
+
 static void hidden_disk_body(void *arg)
 {
-    static const char *const hidden[] = { "/sys", "/sys/devices", "/sys/dev" };
+    static const char *const hidden[] = { "/sys", "/sys/devices" };
     static const struct {
         int err, e;
     } refused[] = { { EACCES, CM_ECLONE },
@@ -285,6 +290,76 @@ static void test_identify_disk_unseen(void)
         SKIP("an emulator's statx() knows no mounts");
     CHECK_CHILD_OR_SKIP(hidden_disk_body, NULL, "cannot mount ext4, or cover sysfs here");
     CHECK_EQ(sh("rm -rf img m n"), 0);
+}
+
+/* The directory of all disks is covered, and the rest of sysfs is there: nothing changes. */
+static void look_masked(const char *name)
+{
+    uint8_t mounted[16], seen[16];
+    char file[32];
+    cm_file_id id;
+    int e;
+
+    (void)snprintf(file, sizeof file, "%s/f", name);
+    MUST("echo 1 >%s", file);
+    e = identify(file, NULL, &id);
+    (void)snprintf(file, sizeof file, "%s/a", name);
+    CALL(get_mount_id(file, mounted));
+    mount_here("tmpfs", "/sys/dev/block", "size=0,ro");
+    CHECK_EQ(look_again_at(name, id), e);
+    CALL(get_mount_id(file, seen));
+    CHECK(same_mount(mounted, seen));
+    MUST("umount /sys/dev/block");
+}
+
+static void masked_body(void *arg)
+{
+    uint8_t mounted[16], seen[16];
+    cm_file_id id;
+
+    own_mounts();
+    if (sh("truncate -s 320M img && %s && mount -o loop img m", (const char *)arg) != 0)
+        _exit(CHILD_CANNOT);
+    MUST("mkdir -p d");
+    CALL(look_masked("m"));
+    CALL(look_masked("d")); /* the disk of the directory for temporary files, if that is one */
+    CHECK_EQ(identify("m/f", NULL, &id), 0);
+    CALL(get_mount_id("m/a", mounted));
+    mount_here("tmpfs", "/sys/dev/block", "size=0,ro");
+    sysfs_refuses = EMFILE;
+    CHECK_EQ(look_again(id), CM_EIO);
+    sysfs_refuses = 0;
+    /* A list by which the disk has the name of another one. */
+    MUST("d=$(mountpoint -d m) && o=$(grep -Lx $d /sys/class/block/*/dev | head -n 1) && o=${o%%/*}"
+         " && echo \"${d%%:*} ${d#*:} 1 ${o##*/}\" >list && mount --bind list /proc/partitions");
+    CHECK_EQ(look_again(id), CM_ECLONE);
+    CALL(get_mount_id("m/a", seen));
+    CHECK(!same_mount(mounted, seen));
+    MUST("umount /proc/partitions");
+    CHECK_EQ(look_again(id), 0);
+    mount_here("tmpfs", "/sys/class", "size=0,ro");
+    CHECK_EQ(look_again(id), CM_ECLONE);
+}
+
+static void look_at_masked(const char *make)
+{
+    char text[64];
+
+    if (getenv("CM_TEST_EMULATED"))
+        SKIP("an emulator's statx() knows no mounts");
+    (void)snprintf(text, sizeof text, "%s", make);
+    CHECK_CHILD_OR_SKIP(masked_body, text, "cannot make or mount it, or cover sysfs here");
+    CHECK_EQ(sh("rm -rf img list d m n"), 0);
+}
+
+/* Podman covers /sys/dev/block in each container. */
+static void test_masked_ext4(void)
+{
+    look_at_masked("mkfs.ext4 -q -F img");
+}
+static void test_masked_xfs(void)
+{
+    look_at_masked("mkfs.xfs -q -f img");
 }
 
 /* The word of the disk that has `dir` if its file system's own number is the disk's. */
@@ -334,14 +409,7 @@ static void test_identify_uuid_unseen(void)
 }
 
 const struct harness_test platform_posix_unseen_tests[] = {
-    TEST(mount_id),
-    TEST(mounted_ext4),
-    TEST(mounted_xfs),
-    TEST(mounted_btrfs),
-    TEST(mounted_f2fs),
-    TEST(mounted_tmpfs),
-    TEST(mounted_unseen),
-    TEST(identify_disk_unseen),
-    TEST(identify_uuid_unseen),
-    TEST_END,
+    TEST(mount_id),     TEST(mounted_ext4),  TEST(mounted_xfs),          TEST(mounted_btrfs),
+    TEST(mounted_f2fs), TEST(mounted_tmpfs), TEST(mounted_unseen),       TEST(identify_disk_unseen),
+    TEST(masked_ext4),  TEST(masked_xfs),    TEST(identify_uuid_unseen), TEST_END,
 };
