@@ -111,8 +111,21 @@ static void say_clone(const struct inode *i)
     if (!atomic_exchange(&said, true))
         say(CM_LOG_WARNING,
             "%s: its volume has the same identity as another mounted one, or does not tell its "
-            "files apart, so they pass through uncached; a mount of that volume alone with "
-            "--volume-id NAME caches them",
+            "files apart, or a sandbox hides /sys, which names its disk; so they pass through "
+            "uncached; show /sys, or else a mount of that volume alone with --volume-id NAME "
+            "caches them",
+            name_of(i, path));
+}
+
+static void say_refused(const struct inode *i)
+{
+    static _Atomic bool said;
+    char path[PATH_MAX];
+
+    if (!atomic_exchange(&said, true))
+        say(CM_LOG_WARNING,
+            "%s: the system fails to tell which file it is, so it passes through uncached; "
+            "a filter of system calls, if there is one, must allow the ioctl FS_IOC_GETVERSION",
             name_of(i, path));
 }
 
@@ -167,6 +180,8 @@ int file_identify(const struct inode *i, int fd, cm_file_id *id, cm_validator *v
     rc = cm_identify_with(fd, &o, id, v);
     if (rc == CM_ECLONE)
         say_clone(i);
+    if (rc == CM_EIO)
+        say_refused(i);
     if (rc == 0 && others_write() && !times_tell(i) && (v->racy & CM_RACY_WRITER))
         say_unknown(i);
     if (rc == 0 && times_tell(i) && times_are_young(v->changed_ns, &now))
