@@ -103,43 +103,43 @@ static const char *name_of(const struct inode *i, char path[PATH_MAX])
     return path_of_fd(i->fd, path, PATH_MAX) ? path : mnt.opt.dir;
 }
 
+/* One line, about the first file of which it is true. */
+static void say_once(_Atomic bool *said, const struct inode *i, int level, const char *what)
+{
+    char path[PATH_MAX];
+
+    if (!atomic_exchange(said, true))
+        say(level, "%s: %s", name_of(i, path), what);
+}
+
 static void say_clone(const struct inode *i)
 {
     static _Atomic bool said;
-    char path[PATH_MAX];
 
-    if (!atomic_exchange(&said, true))
-        say(CM_LOG_WARNING,
-            "%s: its volume has the same identity as another mounted one, or does not tell its "
-            "files apart, or a sandbox hides /sys, which names its disk; so they pass through "
-            "uncached; show /sys, or else a mount of that volume alone with --volume-id NAME "
-            "caches them",
-            name_of(i, path));
+    say_once(&said, i, CM_LOG_WARNING,
+             "its volume has the same identity as another mounted one, or does not tell its files "
+             "apart, or a sandbox hides /sys, which names its disk; so they pass through uncached; "
+             "show /sys, or else a mount of that volume alone with --volume-id NAME caches them");
 }
 
 static void say_refused(const struct inode *i)
 {
     static _Atomic bool said;
-    char path[PATH_MAX];
 
-    if (!atomic_exchange(&said, true))
-        say(CM_LOG_WARNING,
-            "%s: the system fails to tell which file it is, so it passes through uncached; "
-            "a filter of system calls, if there is one, must allow the ioctl FS_IOC_GETVERSION",
-            name_of(i, path));
+    say_once(&said, i, CM_LOG_WARNING,
+             "the system fails to tell which file it is, so it passes through uncached; a filter "
+             "of system calls, if there is one, must allow the ioctl FS_IOC_GETVERSION");
 }
 
 /* Of a local file system it depends on who has the file open just now: nothing to be told. */
 static void say_unknown(const struct inode *i)
 {
     static _Atomic bool said;
-    char path[PATH_MAX];
 
-    if (!number_local(i->device) && !atomic_exchange(&said, true))
-        say(CM_LOG_INFO,
-            "%s: its file system cannot say who writes a file, so its files are cold at each open; "
-            "where size and times can be trusted, --trust-times keeps them warm",
-            name_of(i, path));
+    if (!number_local(i->device))
+        say_once(&said, i, CM_LOG_INFO,
+                 "its file system cannot say who writes a file, so its files are cold at each "
+                 "open; where size and times can be trusted, --trust-times keeps them warm");
 }
 
 bool file_is_ours(const struct inode *i, int64_t *until)

@@ -295,10 +295,11 @@ bool cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLU
         { 0x786f4256u, "vboxsf" }, /* a directory of the host, which sees no lock of the guest */
         { 0xbacbacbcu, "vmhgfs" }, /* the same */
     };
+    const int fd = file_fd(f);
     struct statfs fs;
     struct stat st;
 
-    if (fstatfs(file_fd(f), &fs) != 0 || fstat(file_fd(f), &st) != 0) {
+    if (fstatfs(fd, &fs) != 0 || fstat(fd, &st) != 0) {
         return false;
     }
     if ((uint32_t)fs.f_type == FUSE_SUPER_MAGIC && major(st.st_dev) != 0) {
@@ -539,13 +540,14 @@ static bool superblock_of(int fd, const struct statx *stx, uint64_t word[3])
 void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 {
     POSIX_NO_CANCEL;
+    const int fd = file_fd(f);
     struct statx stx;
     uint64_t word[4] = { 0, 0, 0, 0 };
     XXH128_canonical_t canonical;
 
     memset(id, 0, 16);
     memset(&stx, 0, sizeof stx);
-    if (statx(file_fd(f), "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &stx) != 0 ||
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID | STATX_MNT_ID_UNIQUE, &stx) != 0 ||
         (stx.stx_mask & (STATX_MNT_ID | STATX_MNT_ID_UNIQUE)) == 0) {
         return;
     }
@@ -553,7 +555,7 @@ void cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
     if (word[0] == 0) {
         return; /* an emulator that passes on the mask but not the number */
     }
-    if (superblock_of(file_fd(f), &stx, &word[1])) {
+    if (superblock_of(fd, &stx, &word[1])) {
         word[0] = 0; /* the number of no mount */
     } else {
         /* A program in another mount namespace has other mounts, and they have other numbers. */

@@ -58,10 +58,7 @@ void cm_posix_count_forks(void)
 
 void cm_posix_fork_counted(void)
 {
-    /* Relaxed: the child has one thread. */
-    const uint32_t next = at_load_relaxed(&forks_known) + 1;
-
-    at_store_relaxed(&forks_known, next != 0 ? next : 1);
+    at_add_relaxed(&forks_known, 1u); /* relaxed: the child has one thread */
     at_store_relaxed(cm_plat_forks, at_load_relaxed(&forks_known));
 }
 

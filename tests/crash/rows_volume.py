@@ -40,7 +40,7 @@ SEEN = [
        'unit platform mounted_unseen', MOUNTS, 'return is_sysfs(path) ? 1 : CM_ECLONE;',
        'return 1;'),
     _m('mounted volume', 'a pool is warm in another mount namespace',
-       'unit platform mounted_ext4', MOUNTS, 'if (superblock_of(file_fd(f), &stx, &word[1])) {',
+       'unit platform mounted_ext4', MOUNTS, 'if (superblock_of(fd, &stx, &word[1])) {',
        'if (((void)superblock_of, false)) {'),
     _m('mounted volume, again', 'but not after its volume was unmounted',
        'unit platform mounted_xfs', MOUNTS, 'word[0] = 0; /* the number of no mount */',
