@@ -265,6 +265,7 @@ static void make_layers(void)
     detach(f);
     CHECK_EQ(cm_close(p.c), 0);
     CHECK_EQ(chmod(path_of("l/low/pool"), 0644), 0);
+    CHECK_EQ(link(path_of("l/low/pool"), path_of("l/low/pool-2")), 0);
     if (mount("overlay", path_of("l/m"), "overlay", 0, options) != 0)
         child_exit(CHILD_CANNOT);
 }
@@ -312,6 +313,25 @@ static void layers_body(void *arg)
     detach(g);
     CHECK_EQ(cm_close(p.c), 0);
     CHECK_EQ(cm_close(r.c), 0);
+}
+
+/* The copy of a file with two names has another inode number, also for those that have it open. */
+static void layers_number_body(void *arg)
+{
+    struct stat was, now;
+    cm_cache *c;
+    (void)arg;
+    make_layers();
+    c = open_to_grow(path_of("l/m/pool"), CM_OPEN_READONLY);
+    REQUIRE(c != NULL);
+    CHECK_EQ(fstat((int)c->file.handle, &was), 0);
+    const int fd = open(path_of("l/m/pool"), O_RDWR | O_CLOEXEC);
+    CHECK_EQ(close(fd), 0);
+    CHECK_EQ(fstat((int)c->file.handle, &now), 0);
+    if (was.st_ino == now.st_ino && was.st_dev == now.st_dev)
+        child_exit(CHILD_CANNOT);
+    CHECK_EQ(cm_close(c), 0);
+    CHECK_EQ(try_open(path_of("l/m/pool"), 0), 0); /* it has let the lock go */
 }
 
 /* A reader that may not write needs an owner that has had the file copied. */
@@ -426,6 +446,11 @@ static void test_layers(void)
     in_layers(layers_body);
 }
 
+static void test_layers_number(void)
+{
+    in_layers(layers_number_body);
+}
+
 static void test_layers_rights(void)
 {
     in_layers(layers_rights_body);
@@ -447,9 +472,9 @@ static void test_layers_frozen(void)
 }
 
 const struct harness_test api_lost_tests[] = {
-    TEST(lost_number),    TEST(lost_closed),   TEST(lost_reader), TEST(lost_twice),
-    TEST(lost_same_file), TEST(lost_fork),     TEST(layers),      TEST(layers_rights),
-    TEST(layers_upper),   TEST(layers_frozen), TEST_END,
+    TEST(lost_number),    TEST(lost_closed),  TEST(lost_reader),   TEST(lost_twice),
+    TEST(lost_same_file), TEST(lost_fork),    TEST(layers),        TEST(layers_number),
+    TEST(layers_rights),  TEST(layers_upper), TEST(layers_frozen), TEST_END,
 };
 #else
 #include "api_common.h"
