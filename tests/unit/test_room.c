@@ -672,10 +672,11 @@ static int sh(const char *format, ...)
     return system(line);
 }
 
-/* Takes all room of the volume. */
+/* Takes all room of the volume. A sync may free some that was only set aside. */
 static void fill(void)
 {
-    (void)sh("dd if=/dev/zero of=m/fill bs=1M; sync; dd if=/dev/zero of=m/fill2 bs=4k; sync");
+    (void)sh("dd if=/dev/zero of=m/fill bs=1M; sync; "
+             "for i in 2 3 4 5 6; do dd if=/dev/zero of=m/fill$i bs=4k; sync; done");
 }
 
 static bool mount_new(const char *mkfs)
