@@ -126,14 +126,33 @@ void cm_posix_guard_unblock(void);
 
 /* posix_identity.c */
 
-/* Reads a small text file of the kernel; returns its length, or -1 with errno. */
-ssize_t cm_posix_read_text(const char *path, char *buf, size_t size);
-/* The kernel numbers every disk that it finds. The same device number with another sequence number
- * is another disk, or the same disk pulled out and put back. 0 if unknown. */
-uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no);
 /* Continues the hash `h` with `n` bytes; `what` names them. Ids of files are made with it, so it
  * must never change. */
 uint64_t cm_posix_mix(uint64_t h, const char *what, const void *data, size_t n);
+
+/* posix_sysfs.c */
+
+/* Reads a small text file of the kernel; returns its length, or -1 with errno. */
+ssize_t cm_posix_read_text(const char *path, char *buf, size_t size);
+/* Reads a whole file of the kernel, to memory of *bytes; the caller gives it to cm_posix_unmap().
+ * NULL: it cannot be read, or not all of it. */
+char *cm_posix_read_all(const char *path, size_t *bytes);
+/* What it means if something of the kernel's that tells files apart cannot be read. 0: there is no
+ * such thing. */
+int cm_posix_unseen(int err);
+/* Does sysfs have an entry `name` in its directory `dir`? 1: yes; *number is its inode number,
+ * which the kernel gives to no other before the next boot. 0: no. CM_ECLONE: it cannot be looked
+ * at, as in a sandbox. */
+int cm_posix_sysfs_shows(const char *dir, const char *name, uint64_t *number);
+/* The directory of a disk or partition in sysfs. 1: there it is. 0: sysfs has none, and `dir` is
+ * where it would be. CM_ECLONE: it cannot be looked at; CM_EIO, CM_ENOMEM: not now. */
+#define POSIX_DISK_DIR 64
+int cm_posix_disk_dir(uint32_t major_no, uint32_t minor_no, char dir[POSIX_DISK_DIR]);
+/* The name of the directory that sysfs has for a file system on a disk. False: not known. */
+bool cm_posix_disk_name(uint32_t major_no, uint32_t minor_no, char name[64]);
+/* The kernel numbers every disk that it finds. The same device number with another sequence number
+ * is another disk, or the same disk pulled out and put back. 0 if unknown. */
+uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no);
 
 /* posix_mounts.c */
 
@@ -166,22 +185,6 @@ bool cm_posix_fuse_user(int fd, uint32_t *user);
 /* The number of the mount through which a file was opened. `unique`: a number that is never used
  * again (Linux 6.8), else that of mountinfo. 0: the kernel does not say. */
 uint64_t cm_posix_mount_number(int fd, bool unique);
-/* Does sysfs have an entry `name` in its directory `dir`? 1: yes; *number is its inode number,
- * which the kernel gives to no other before the next boot. 0: no. CM_ECLONE: it cannot be looked
- * at, as in a sandbox. */
-int cm_posix_sysfs_shows(const char *dir, const char *name, uint64_t *number);
-/* The directory of a disk or partition in sysfs. 1: there it is. 0: sysfs has none, and `dir` is
- * where it would be. CM_ECLONE: it cannot be looked at; CM_EIO, CM_ENOMEM: not now. */
-#define POSIX_DISK_DIR 64
-int cm_posix_disk_dir(uint32_t major_no, uint32_t minor_no, char dir[POSIX_DISK_DIR]);
-/* The name of the directory that sysfs has for a file system on a disk. False: not known. */
-bool cm_posix_disk_name(uint32_t major_no, uint32_t minor_no, char name[64]);
-
-/* posix_volume.c */
-
-/* What it means if something of the kernel's that tells files apart cannot be read. 0: there is no
- * such thing. */
-int cm_posix_unseen(int err);
 
 /* posix_trust.c */
 

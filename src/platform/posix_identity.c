@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * posix_identity.c - on Linux: the identity of the boot and of an origin file.
+ * posix_identity.c - on Linux: the identity of an origin file.
  *
  * Owns: the rules that tell two files apart and recognise a file again, and what proves a file
  * unchanged.
  *
- * Who: api/, platform/, state/.
+ * Who: api/, platform/.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -19,12 +19,10 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -41,93 +39,6 @@
 uint64_t cm_posix_mix(uint64_t h, const char *what, const void *data, size_t n)
 {
     return XXH3_64bits_withSeed(data, n, XXH3_64bits_withSeed(what, strlen(what), h));
-}
-
-ssize_t cm_posix_read_text(const char *path, char *buf, size_t size)
-{
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n;
-
-    if (fd < 0) {
-        return -1;
-    }
-    do {
-        n = read(fd, buf, size - 1);
-    } while (n < 0 && errno == EINTR);
-    (void)close(fd);
-    if (n >= 0) {
-        buf[n] = '\0';
-    }
-    return n;
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-    return -1;
-}
-
-/* Some containers (systemd-nspawn) have another boot_id at every start: they mount their own file
- * over the kernel's. It says nothing about the page cache. */
-static bool mounted_over(const char *dir, const char *name)
-{
-    const int at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    const int fd = at < 0 ? -1 : openat(at, name, O_PATH | O_CLOEXEC);
-    const bool over =
-        fd >= 0 && cm_posix_mount_number(fd, false) != cm_posix_mount_number(at, false);
-
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    if (at >= 0) {
-        (void)close(at);
-    }
-    return over;
-}
-
-void cm_plat_boot_id(uint8_t id[16])
-{
-    POSIX_NO_CANCEL;
-    char text[64];
-    unsigned digits = 0;
-
-    memset(id, 0, 16);
-    if (mounted_over("/proc/sys/kernel/random", "boot_id") ||
-        cm_posix_read_text("/proc/sys/kernel/random/boot_id", text, sizeof text) < 0) {
-        return;
-    }
-    for (const char *c = text; *c != '\0' && digits < 32; c++) {
-        const int d = hex_digit(*c);
-
-        if (d >= 0) {
-            id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | d);
-            digits++;
-        }
-    }
-    if (digits != 32) {
-        memset(id, 0, 16);
-    }
-}
-
-uint64_t cm_posix_disk_sequence(uint32_t major_no, uint32_t minor_no)
-{
-    char dir[POSIX_DISK_DIR], path[96], text[32];
-
-    if (cm_posix_disk_dir(major_no, minor_no, dir) != 1) {
-        return 0;
-    }
-    for (unsigned i = 0; i < 2; i++) { /* the second is that of the whole disk */
-        (void)snprintf(path, sizeof path, "%s/%sdiskseq", dir, i == 0 ? "" : "../");
-        if (cm_posix_read_text(path, text, sizeof text) > 0) {
-            return strtoull(text, NULL, 10);
-        }
-    }
-    return 0;
 }
 
 /* The number that tells a file from an earlier file with the same inode number; 0 if there is none.

@@ -111,22 +111,6 @@ struct disk {
     int e; /* why something could not be looked at; 0: all could */
 };
 
-int cm_posix_unseen(int err)
-{
-    switch (err) {
-    case EACCES: /* a sandbox may refuse it */
-    case EPERM:
-        return CM_ECLONE;
-    case EMFILE:
-    case ENFILE:
-        return CM_EIO;
-    case ENOMEM:
-        return CM_ENOMEM;
-    default:
-        return 0; /* also a disk that answers with an error: it always does */
-    }
-}
-
 /* The text of an attribute of the disk without white space around it; "" if there is none. */
 static const char *disk_says(struct disk *d, const char *name, char text[512])
 {

@@ -2,7 +2,7 @@
 """rows_volume.py - rows of mutants.py: which mounted volume it is, and what a sandbox hides."""
 from rows import _m, VOLUME
 
-MOUNTS = 'platform/posix_mounts.c'
+PAGECACHE, SYSFS = 'platform/posix_pagecache.c', 'platform/posix_sysfs.c'
 
 SEEN = [
     _m('source unseen', 'a mount that is not listed has no other source',
@@ -12,17 +12,17 @@ SEEN = [
        'unit platform identify_disk_unseen', VOLUME,
        '    if (rc < 0) {\n        return rc;\n    }\n    identity', '    identity'),
     _m('disk masked', 'Podman covers the directory of all disks, and that hides nothing',
-       'unit platform masked_ext4', MOUNTS, 'rc = listed_name(major_no, minor_no, name);',
+       'unit platform masked_ext4', SYSFS, 'rc = listed_name(major_no, minor_no, name);',
        'rc = listed_name(major_no, minor_no, name) == 0 ? CM_ECLONE : rc;'),
     _m('disk masked, name', 'a disk of the right name must have the right number, too',
-       'unit platform masked_xfs', MOUNTS, 'if (strcmp(says, number) != 0) {',
+       'unit platform masked_xfs', SYSFS, 'if (strcmp(says, number) != 0) {',
        'if (strcmp(says, number) != 0 && rc != 0) {'),
     _m('disk masked, pool', 'nor does it make a pool cold',
-       'unit platform masked_xfs', MOUNTS,
+       'unit platform masked_xfs', SYSFS,
        '(void)cm_posix_disk_dir(major_no, minor_no, dir);',
        '(void)snprintf(dir, sizeof dir, "/sys/dev/block/%u:%u", major_no, minor_no);'),
     _m('attribute unseen', 'nor is one whose attributes may not be read',
-       'unit platform identify_disk_unseen', VOLUME,
+       'unit platform identify_disk_unseen', SYSFS,
        '        return CM_ECLONE;\n    case EMFILE:', '        return 0;\n    case EMFILE:'),
     _m('UUID unseen', 'a UUID that may not be asked for is no missing one',
        'unit platform identify_uuid_unseen', VOLUME,
@@ -34,21 +34,21 @@ SEEN = [
        '    case EINVAL:\n        return 0;',
        '    case EINVAL:\n    case EPERM:\n        return 0;'),
     _m('devices unseen', 'a link of sysfs that leads nowhere hides something',
-       'unit platform identify_disk_unseen', MOUNTS,
+       'unit platform identify_disk_unseen', SYSFS,
        'lstat(path, &st) != 0 && errno == ENOENT && is_sysfs', 'is_sysfs'),
     _m('not sysfs', 'what is mounted over a directory of sysfs says nothing',
-       'unit platform mounted_unseen', MOUNTS, 'return is_sysfs(path) ? 1 : CM_ECLONE;',
+       'unit platform mounted_unseen', SYSFS, 'return is_sysfs(path) ? 1 : CM_ECLONE;',
        'return 1;'),
     _m('mounted volume', 'a pool is warm in another mount namespace',
-       'unit platform mounted_ext4', MOUNTS, 'if (superblock_of(fd, &stx, &word[1])) {',
+       'unit platform mounted_ext4', PAGECACHE, 'if (superblock_of(fd, st.st_dev, &word[1])) {',
        'if (((void)superblock_of, false)) {'),
     _m('mounted volume, again', 'but not after its volume was unmounted',
-       'unit platform mounted_xfs', MOUNTS, 'word[0] = 0; /* the number of no mount */',
+       'unit platform mounted_xfs', PAGECACHE, 'word[0] = 0; /* the number of no mount */',
        'word[0] = word[3] = 0;'),
     _m('mounted volume, snapshot', 'nor is a snapshot of its subvolume',
-       'unit platform mounted_btrfs', MOUNTS, '    word[1] = fsid;',
+       'unit platform mounted_btrfs', PAGECACHE, '    word[1] = fsid;',
        '    word[1] = word[0] == TMPFS_MAGIC ? fsid : 0;'),
     _m('mounted volume, tmpfs', 'nor a pool in the next tmpfs',
-       'unit platform mounted_tmpfs', MOUNTS, '    word[1] = fsid;',
+       'unit platform mounted_tmpfs', PAGECACHE, '    word[1] = fsid;',
        '    word[1] = word[0] == TMPFS_MAGIC ? 0 : fsid;'),
 ]
