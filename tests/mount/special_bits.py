@@ -114,7 +114,39 @@ def mode_alone(path):
     return int.from_bytes(buf.raw[28:30], sys.byteorder) & 0o7777
 
 
-def outcome(path, mode, owner, who, change, capable=False):
+class Worker:
+    """A process of a user that changes files when it is told to."""
+
+    def __init__(self, who):
+        requests, self.requests = os.pipe()
+        self.answers, answers = os.pipe()
+        if os.fork() == 0:
+            os.close(self.requests)  # so that it ends with its parent
+            who()
+            while True:
+                line = os.read(requests, 4096).decode()
+                if not line:
+                    os._exit(0)
+                os.write(answers, b'%d' % self.change(*line.split(' ', 1)))
+        os.close(requests)
+        os.close(answers)
+
+    @staticmethod
+    def change(name, path):
+        try:
+            CHANGES[name](path)
+        except PermissionError:
+            return 1
+        except OSError:
+            return 2
+        return 0
+
+    def tell(self, change, path):
+        os.write(self.requests, ('%s %s' % (change.__name__, path)).encode())
+        return int(os.read(self.answers, 16))
+
+
+def outcome(path, mode, owner, worker, change, capable=False):
     with open(path, 'wb') as f:
         f.write(b'content')
     os.chown(path, owner, FILE_GROUP)
@@ -122,44 +154,38 @@ def outcome(path, mode, owner, who, change, capable=False):
     if capable:
         os.setxattr(path, 'security.capability', struct.pack('<5I', 0x02000001, 1 << 13, 0, 0, 0))
     os.stat(path)
-    pid = os.fork()
-    if pid == 0:
-        who()
-        try:
-            change(path)
-        except PermissionError:
-            os._exit(1)
-        except OSError:
-            os._exit(2)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = worker.tell(change, path)
     left = oct(mode_alone(path)), capability(path)
     os.unlink(path)
     return status, left
 
 
+EACH = (write, write_twice, truncate, open_truncated, allocate, copy, direct, change_group)
+CHANGES = {c.__name__: c for c in EACH + (change_nothing,)}
+
+
 def main():
     differ = 0
-    changes = (write, write_twice, truncate, open_truncated, allocate, copy, direct, change_group)
+    workers = {who.__name__: Worker(who) for who in (root, root_without_fsetid, other, member)}
     for mode in (0o4777, 0o2777, 0o2767, 0o6777, 0o777):
         for owner in (0, USER):
-            for who in (root, root_without_fsetid, other, member):
-                for change in changes:
-                    seen = [outcome(os.path.join(d, 'bits'), mode, owner, who, change)
+            for who, worker in workers.items():
+                for change in EACH:
+                    seen = [outcome(os.path.join(d, 'bits'), mode, owner, worker, change)
                             for d in sys.argv[1:]]
                     for got in seen[1:]:
                         if got != seen[0]:
                             differ = 1
                             print('%s of %o of %d by %s: %s, without the mount %s' % (
-                                change.__name__, mode, owner, who.__name__, got, seen[0]))
+                                change.__name__, mode, owner, who, got, seen[0]))
                 for change in (change_nothing, write):
-                    seen = [outcome(os.path.join(d, 'bits'), mode, owner, who, change, True)
+                    seen = [outcome(os.path.join(d, 'bits'), mode, owner, worker, change, True)
                             for d in sys.argv[1:]]
                     for got in seen[1:]:
                         if (got[0], got[1][1]) != (seen[0][0], seen[0][1][1]):
                             differ = 1
                             print('%s of %o of %d, with a capability, by %s: %s, not %s' % (
-                                change.__name__, mode, owner, who.__name__, got, seen[0]))
+                                change.__name__, mode, owner, who, got, seen[0]))
     sys.exit(differ)
 
 
