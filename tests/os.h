@@ -33,6 +33,9 @@ void os_aligned_free(void *p);
 enum os_access { OS_NOTHING, OS_READ, OS_WRITE };
 /* Whole pages of a mapping or of cm_plat_alloc(). */
 void os_protect(void *p, size_t n, enum os_access access);
+/* Large pages for what will mostly be used: a test of a memory pool spends most of its time where a
+ * page is first used. Does nothing if the system has none. */
+void os_large_pages(void *p, size_t n);
 
 /* Starts this program again with "--child NAME ARG" and waits for it; returns its exit status.
  * Where there is fork() the tests use that: an emulator cannot start a program by itself. */

@@ -77,3 +77,13 @@ void os_protect(void *p, size_t n, enum os_access access)
         abort();
     }
 }
+
+void os_large_pages(void *p, size_t n)
+{
+#ifdef MADV_HUGEPAGE
+    (void)madvise(p, n, MADV_HUGEPAGE); /* refused: small pages do */
+#else
+    (void)p;
+    (void)n;
+#endif
+}

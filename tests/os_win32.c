@@ -121,6 +121,12 @@ void os_protect(void *p, size_t n, enum os_access access)
     }
 }
 
+void os_large_pages(void *p, size_t n)
+{
+    (void)p; /* they need a privilege, and one call that also allocates */
+    (void)n;
+}
+
 int os_run_self(const char *name, const char *arg)
 {
     STARTUPINFOA start = { .cb = sizeof start };

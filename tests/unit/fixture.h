@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "../later.h"
+#include "../os.h"
 #include "harness.h"
 
 #include "state/file.h"
@@ -93,6 +94,8 @@ static inline void *map_bytes(uint64_t bytes)
         printf("# no memory for %llu bytes\n", (unsigned long long)bytes);
         exit(1);
     }
+    if (bytes >= 4 * MIB)
+        os_large_pages(p, (size_t)bytes);
     return p;
 }
 
