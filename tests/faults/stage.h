@@ -31,7 +31,6 @@ struct stage {
     cm_objects *objects;
     cm_file *file[FILES];
     struct origin origin[FILES];
-    bool attached_sole;
     unsigned warned; /* lines of the log that are warnings or errors */
     unsigned told;   /* the others */
     unsigned boot;   /* another number is another boot of the system */

@@ -383,7 +383,6 @@ static void goes_down(const char *call)
 
 struct name {
     FLT_FILE_NAME_INFORMATION info; /* first */
-    bool parsed;
     WCHAR text[256];
 };
 
@@ -442,7 +441,6 @@ NTSTATUS FLTAPI FltGetDestinationFileNameInformation(PFLT_INSTANCE i, PFILE_OBJE
 /* An alternate stream's name begins at the ":" of the last name. */
 NTSTATUS FLTAPI FltParseFileNameInformation(PFLT_FILE_NAME_INFORMATION info)
 {
-    struct name *const n = (struct name *)info;
     const WCHAR *const text = info->Name.Buffer;
     USHORT letters = info->Name.Length / sizeof(WCHAR), at = letters;
 
@@ -451,7 +449,6 @@ NTSTATUS FLTAPI FltParseFileNameInformation(PFLT_FILE_NAME_INFORMATION info)
         at--;
     info->Stream.Length =
         at > 0 && text[at - 1] == ':' ? (USHORT)((letters - at + 1u) * sizeof(WCHAR)) : 0;
-    n->parsed = true;
     return STATUS_SUCCESS;
 }
 

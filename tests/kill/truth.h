@@ -63,7 +63,6 @@ struct truth {
     uint64_t kill_opening;      /* ns from the beginning of the next opening to the kill; 0: none */
     uint64_t kill_closing;      /* the same for closing; the program closes the pool soon */
     uint32_t doing[THREADS];    /* enum doing */
-    uint32_t ask_close;         /* the parent wants the pool closed and opened soon */
     struct judged {
         uint64_t judged, looked, hits, cached, covered, clean, missing, checks;
     } sum;

@@ -80,8 +80,7 @@ struct model {
     struct old old[MAX_OLD];
     struct asked asked[MAX_ASKED];
     uint8_t *buf;
-    uint64_t hits, reads, reopen_hits, stored, refused, crashes, cuts, closes, kept, asked_done,
-        warmed, names;
+    uint64_t hits, reads, stored, refused, crashes, cuts, closes, kept, asked_done, warmed, names;
     bool verbose;
 };
 extern struct model t;

@@ -23,7 +23,6 @@ struct scene {
     struct sealed s;
     char path[300];
     cm_file *f[FILES];
-    bool checkpointed;
     bool cold[FILES]; /* what the act is to forget */
 };
 
@@ -80,7 +79,6 @@ static inline void begin(struct scene *t, bool checkpointed)
     t->s.p.o.struct_size = sizeof(t->s.p.o);
     t->s.p.o.probation_bytes = CM_PROBATION_NONE;
     t->s.p.o.policy = CM_POLICY_GCLOCK; /* every block is stored */
-    t->checkpointed = checkpointed;
     up(t);
     for (unsigned i = 0; i < FILES; i++)
         CHECK_EQ(put_all(t->f[i], 0, MANY, 7 + i), MANY);
