@@ -165,9 +165,7 @@ static inline __attribute__((always_inline)) uint64_t sample(struct cm_plat_thre
 static void count_served(struct cm_object *f, uint64_t offset, uint64_t bytes, uint64_t now)
 {
     if (bytes > 0)
-        cm_object_served(
-            f, SAMPLE * ((offset % CM_BLOCK_SIZE + bytes + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE),
-            now);
+        cm_object_served(f, SAMPLE * cm_blocks_of(offset % CM_BLOCK_SIZE + bytes), now);
 }
 
 /* The same for a call whose time says nothing about hits. */
@@ -325,7 +323,7 @@ static int fill_warm(struct cm_object *f, const cm_miss *miss, const void *data,
 {
     struct cm_warmed done = { 0 };
     const int e = cm_fill_warm(f, miss, data, len, &done);
-    cm_count(f->cache, CM_STAT_prefetch_blocks, (done.stored + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE);
+    cm_count(f->cache, CM_STAT_prefetch_blocks, cm_blocks_of(done.stored));
     return e;
 }
 

@@ -155,7 +155,7 @@ enum cm_flight_start cm_flight_start(struct cm_object *f, cm_miss *miss, struct 
     struct cm_cache *c = f->cache;
     struct cm_flight_table *t = c->flights;
     const uint64_t block = miss->offset / CM_BLOCK_SIZE;
-    uint64_t n = (miss->len + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE, all = n;
+    uint64_t n = cm_blocks_of(miss->len), all = n;
     *flight = NULL;
     if ((miss->flags & CM_MISS_NOFILL) || miss->incarnation == 0)
         return CM_FLIGHT_ALONE; /* what it reads will not be stored: no use to others */

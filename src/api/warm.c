@@ -233,8 +233,7 @@ static uint64_t taken(const struct warm *w)
 static bool is_leaking(const struct warm *w)
 {
     const uint64_t range = least(w->end, at_load_relaxed(&w->f->size)) - w->offset; /* a hint */
-    const uint64_t most =
-        least(cm_room_all(w->f) / LEAK, cm_whole_blocks(range / MORE) / CM_BLOCK_SIZE);
+    const uint64_t most = least(cm_room_all(w->f) / LEAK, cm_blocks_of(range / MORE));
     return cm_passed_gone(&w->watch, w->f, w->version) > most + taken(w);
 }
 
@@ -299,7 +298,7 @@ static bool note(struct warm *w, const struct cm_run *q, uint64_t start)
     w->report.cached += done > q->left_out ? done - q->left_out : 0;
     w->reason = w->reason ? w->reason : q->refused;
     if (done > 0 && q->left_out == 0)
-        cm_passed_note(&w->watch, from / CM_BLOCK_SIZE, cm_whole_blocks(to) / CM_BLOCK_SIZE);
+        cm_passed_note(&w->watch, from / CM_BLOCK_SIZE, cm_blocks_of(to));
     return true;
 }
 
@@ -343,7 +342,7 @@ static __attribute__((noinline)) int do_chunk(struct warm *w, uint64_t len)
 static int warm_chunk(struct warm *w, uint64_t most)
 {
     const uint64_t all = cm_room_all(w->f);
-    const uint64_t room = all - least(all, cm_whole_blocks(w->report.cached) / CM_BLOCK_SIZE);
+    const uint64_t room = all - least(all, cm_blocks_of(w->report.cached));
     const uint64_t more = cm_whole_blocks(w->most - least(w->most, w->report.stored));
     const uint64_t len = least(least(most, more), room * CM_BLOCK_SIZE);
     if (len == 0 && w->pos >= at_load_relaxed(&w->f->size)) { /* a hint: the file ends here */

@@ -108,7 +108,8 @@ static uint64_t blocks_of(const struct cm_cache *c, uint64_t size)
     const uint64_t most = cm_media_slots(&c->media);
     if (size == CM_SIZE_UNKNOWN)
         return 0;
-    return size / CM_BLOCK_SIZE >= most ? most : (size + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE;
+    const uint64_t blocks = cm_blocks_of(size);
+    return blocks < most ? blocks : most;
 }
 
 uint64_t cm_keep_most(const struct cm_cache *c)

@@ -107,7 +107,7 @@ WARM = [
     _m('warm, left out', 'blocks that were left out do not count as cached', 'unit warm bracket',
        'api/warm.c', 'done > q->left_out ? done - q->left_out : 0', 'done'),
     _m('warm, room', 'the end at a pool full of the range', 'unit warm small_pool', 'api/warm.c',
-       'room = all - least(all, cm_whole_blocks(w->report.cached) / CM_BLOCK_SIZE);',
+       'room = all - least(all, cm_blocks_of(w->report.cached));',
        'room = all;'),
     _m('warm, room, quota', 'or at a quota', 'unit warm no_room_quota', ROOM,
        'return most < pool ? most : pool;', 'return most < 1 ? most : pool;'),
