@@ -301,11 +301,12 @@ unsigned cm_evict_ended(struct cm_cache *c, unsigned n)
     return cm_ended_is_due(c) ? free_ended(c, 0, n) : 0;
 }
 
-unsigned cm_evict_ended_share(struct cm_cache *c, uint32_t share, unsigned n)
+bool cm_evict_ended_share(struct cm_cache *c, uint32_t share)
 {
     if (at_load_relaxed(&c->ended.noted) == 0) /* relaxed: as in cm_ended_has() */
-        return 0;
-    return free_ended(c, share, n);
+        return false;
+    /* A batch, so that the search looks far enough: what it finds serves the next blocks. */
+    return free_ended(c, share, CM_BATCH_MAX) > 0;
 }
 
 /* The persisted frontier is ahead of the slots that were taken by this at most. */

@@ -32,9 +32,10 @@ unsigned cm_evict_share(struct cm_cache *c, uint32_t share, uint64_t *slot, unsi
  * (ended.h). Returns how many. They are on the free stack, so what is stored next gets them and
  * takes no other block's place. */
 unsigned cm_evict_ended(struct cm_cache *c, unsigned n);
-/* The same of blocks of one share, also if there are slots that were never used. Slots that count
- * as never used are in the number that it returns, but do not go to the free stack. */
-unsigned cm_evict_ended_share(struct cm_cache *c, uint32_t share, unsigned n);
+/* The same of blocks of one share, also if there are slots that were never used. Frees as many as
+ * one search finds, and returns whether there were any. Slots that count as never used are among
+ * them, but do not go to the free stack. */
+bool cm_evict_ended_share(struct cm_cache *c, uint32_t share);
 /* Is there room for up to n blocks, for which no other block has to leave? Returns for how many.
  * Slots that are empty count, also those that a killed session has left so, but not those that were
  * never used. If there are not enough of them, cm_evict_ended() frees some. What is stored next

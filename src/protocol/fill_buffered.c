@@ -74,7 +74,7 @@ static bool has_ended(struct cm_cache *c, uint32_t share, uint32_t *vain)
 {
     if (*vain >> share & 1)
         return false;
-    const bool some = cm_evict_ended_share(c, share, CM_BATCH_MAX) > 0;
+    const bool some = cm_evict_ended_share(c, share);
     *vain |= (uint32_t)!some << share;
     return some;
 }
@@ -84,8 +84,7 @@ static bool has_ended(struct cm_cache *c, uint32_t share, uint32_t *vain)
  * false: it goes to the ghost, or the entry holds no block of use. `room`: so many slots were freed
  * of blocks that nothing leads to any more. They are as good as slots that were never used, but not
  * for a group that has as many slots as it may have: it would lose other blocks. For such a group
- * the pool is full, unless blocks of its own lie there that nothing leads to. Some slots are asked
- * for, so that the search looks far enough: what it finds serves the next blocks. */
+ * the pool is full, unless blocks of its own lie there that nothing leads to. */
 static bool leaves_for_pool(struct cm_cache *c, uint32_t e, struct cm_newcomer *out, unsigned n,
                             unsigned room, uint32_t *vain)
 {
@@ -304,7 +303,7 @@ static bool finds_quota(struct cm_cache *c, struct promotion *m)
     if (has_quota(c, m->out, m->n + 1))
         return true;
     for (unsigned i = 0; i < SHARE_SEARCHES && !(m->vain >> share & 1); i++)
-        if (cm_evict_ended_share(c, share, CM_BATCH_MAX) > 0)
+        if (cm_evict_ended_share(c, share))
             return has_quota(c, m->out, m->n + 1);
     m->vain |= UINT32_C(1) << share;
     return false;
