@@ -319,17 +319,10 @@ int64_t cm_read_many(cm_file *file, cm_read_vec *v, size_t n)
     return whole;
 }
 
-static int fill_warm(struct cm_object *f, const cm_miss *miss, const void *data, size_t len)
-{
-    struct cm_warmed done = { 0 };
-    const int e = cm_fill_warm(f, miss, data, len, &done);
-    cm_count(f->cache, CM_STAT_prefetch_blocks, cm_blocks_of(done.stored));
-    return e;
-}
-
 int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, uint32_t flags)
 {
     struct cm_object *f;
+    struct cm_warmed done;
     int e = cm_enter_file(file, &f);
     if (e)
         return e;
@@ -348,7 +341,7 @@ int cm_fill(cm_file *file, const cm_miss *miss, const void *data, size_t len, ui
     /* A miss ends inside a block only where the file ends. */
     if (len % CM_BLOCK_SIZE && len != miss->len && !(flags & CM_FILL_EOF))
         return CM_EINVAL;
-    e = flags & CM_FILL_WARM ? fill_warm(f, miss, data, len)
+    e = flags & CM_FILL_WARM ? cm_fill_warm(f, miss, data, len, &done)
                              : cm_fill_offer(f, miss, data, len, len);
     if (flags & CM_FILL_EOF)
         cm_fill_ends(f, miss, len);

@@ -459,7 +459,6 @@ static void store(struct cm_run *q, const cm_miss *miss, const uint8_t *data, ui
     q->refused = q->refused ? q->refused : why;
     q->stored += done.stored;
     q->left_out += len - done.stored - done.present;
-    cm_count(q->c, CM_STAT_prefetch_blocks, cm_blocks_of(done.stored));
 }
 
 /* Offers what was read of one miss: whole blocks, and at the end of the file the tail. */

@@ -309,6 +309,7 @@ int cm_fill_warm(struct cm_object *f, const cm_miss *miss, const uint8_t *data, 
     o.warm = true;
     if (e == 0 && len > 0)
         e = fill_blocks(&o);
+    cm_count(f->cache, CM_STAT_prefetch_blocks, cm_blocks_of(o.done.stored));
     *done = o.done;
     return e;
 }

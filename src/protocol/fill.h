@@ -18,7 +18,8 @@ struct cm_warmed {
     uint64_t present; /* cached already, in the pool */
 };
 /* The same for data that no reader has asked for, but the program: it does not wait in the buffer,
- * and neither the rule nor the advice NOREUSE keeps it out. What is present is no reason. */
+ * and neither the rule nor the advice NOREUSE keeps it out. What is present is no reason. What is
+ * stored counts as prefetched. */
 int cm_fill_warm(struct cm_object *f, const cm_miss *miss, const uint8_t *data, uint64_t len,
                  struct cm_warmed *done);
 /* The origin ended `len` bytes after miss->offset. Tells the file, if it does not know its size. */
