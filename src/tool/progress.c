@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define DRAW_EVERY_NS UINT64_C(100000000)
+#define NAP_SECONDS 0.1
 #define BAR_WIDTH 24
 #define BAR_WIDTH_MIN 5
 
@@ -88,6 +89,19 @@ int progress_step(void *ctx, uint64_t done, uint64_t total)
         p->drawn = now;
     }
     return os_interrupted();
+}
+
+void progress_keep_to_rate(struct tool_progress *p, uint64_t rate, uint64_t read, uint64_t done,
+                           uint64_t total)
+{
+    while (rate && !os_interrupted()) {
+        const double due = (double)read / (double)rate - (double)(cm_now() - p->began) / 1e9;
+
+        if (due <= 0)
+            return;
+        os_sleep(due < NAP_SECONDS ? due : NAP_SECONDS);
+        (void)progress_step(p, done, total);
+    }
 }
 
 void progress_end(struct tool_progress *p)

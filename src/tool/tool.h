@@ -232,6 +232,10 @@ void progress_begin(struct tool_progress *p, const char *label, uint64_t bytes, 
 /* For the library's progress callbacks; ctx is a struct tool_progress. Nonzero (cancel) after the
  * user asked the process to end. */
 int progress_step(void *ctx, uint64_t done, uint64_t total);
+/* Waits until the bytes that were read since the begin fit the rate, in bytes a second; 0: there is
+ * none. */
+void progress_keep_to_rate(struct tool_progress *p, uint64_t rate, uint64_t read, uint64_t done,
+                           uint64_t total);
 void progress_end(struct tool_progress *p);
 
 #endif

@@ -40,26 +40,12 @@ static const struct tool_option warm_options[WARM_OPTIONS] = {
                       "also compare what is cached with the files; what is wrong is read anew" },
 };
 
-#define NAP_SECONDS 0.1
-
 static int on_at(struct sweep *s, uint64_t done, uint64_t total)
 {
     struct warm *w = s->ctx;
 
     (void)total;
     return progress_step(&w->progress, w->passed + done, w->total);
-}
-
-/* Waits until what was read fits the rate. */
-static void keep_to_rate(struct warm *w)
-{
-    while (w->rate && !os_interrupted()) {
-        const double due = (double)w->read / (double)w->rate - (double)(cm_now() - w->began) / 1e9;
-        if (due <= 0)
-            return;
-        os_sleep(due < NAP_SECONDS ? due : NAP_SECONDS);
-        (void)progress_step(&w->progress, w->passed, w->total);
-    }
 }
 
 static void add(struct warm *w, struct some *to, const struct control_limit *limit)
@@ -197,7 +183,7 @@ static int on_done(struct sweep *s, struct control_file *file)
         w->full = CM_NOT_STORED_ROOM;
         return 1;
     }
-    keep_to_rate(w);
+    progress_keep_to_rate(&w->progress, w->rate, w->read, w->passed, w->total);
     return progress_step(&w->progress, w->passed, w->total);
 }
 
@@ -233,11 +219,6 @@ static struct gone *gone_why(struct warm *w, const struct sweep *s, const struct
         w->has_room = warm_has_room(&w->first.all->mounts[file->mount]);
     }
     return w->has_room ? &w->changed : &w->evicted;
-}
-
-static uint64_t in_blocks(uint64_t bytes)
-{
-    return (bytes + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
 }
 
 static int on_counted(struct sweep *s, struct control_file *file)
@@ -302,7 +283,6 @@ static int warm_files(struct control_files *f, struct warm *w, const struct tool
     w->total = f->bytes;
     w->first = (struct first_files){ .all = f, .progress = &w->progress };
     progress_begin(&w->progress, verb, w->total, args->value[WARM_QUIET] != NULL);
-    w->began = cm_now();
     rc = files_sweep(f, &s);
     w->total -= s.gone_bytes + w->compared.bytes;
     all = f->n - s.gone - w->compared.unable - w->compared.shared;

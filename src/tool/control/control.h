@@ -9,6 +9,13 @@
 #include "tool/os.h"
 #include "tool/tool.h"
 
+/* With the rest of their last block. The mount tells bytes: the last block of a file may have
+ * fewer. */
+static inline uint64_t in_blocks(uint64_t bytes)
+{
+    return (bytes + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+}
+
 /* ---- One connection (control.c) ------------------------------------------------------------ */
 
 struct control_end {

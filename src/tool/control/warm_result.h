@@ -31,7 +31,7 @@ struct warm {
     struct comparison compared;
     struct first_files first;
     const char *pool; /* of the first file; NULL: there is none */
-    uint64_t began, rate;
+    uint64_t rate;
     uint64_t total, passed; /* bytes of all files; of those that are done */
     uint64_t blocks;        /* bytes of all their blocks, when they are counted again */
     uint64_t cached, stored, read;

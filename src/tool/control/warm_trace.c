@@ -21,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAP_SECONDS 0.1
 #define TOLD_MAX 8u /* files that have a message of their own */
 #define SAMPLES 8u
 #define ENOUGH_SAMPLES 4u
@@ -50,8 +49,7 @@ struct sweep_trace {
     bool counting;        /* the line before told one of them */
     bool sampling;        /* it is not part of the work */
 
-    uint8_t *state; /* for each file */
-    uint64_t began;
+    uint8_t *state;         /* for each file */
     uint64_t total, passed; /* bytes of the parts: all that may be done; what is done */
     uint64_t sum_cached, sum_stored, sum_read; /* in whole blocks */
     uint64_t origin_read;                      /* to the byte: for the rate */
@@ -118,13 +116,13 @@ static void on_is(void *ctx, const char *name, const char *value)
                          : !strcmp(name, "left_out") ? &s->left_out
                                                      : NULL;
 
-    if (!s->began) { /* `status` may be asked for several times */
+    if (!s->progress.began) { /* `status` may be asked for several times */
         const bool is = !strcmp(name, "directory");
 
         s->directories = is ? (s->counting ? s->directories : 0) + 1 : s->directories;
         s->counting = is;
     }
-    if (!strcmp(name, "quota") && !s->began)
+    if (!strcmp(name, "quota") && !s->progress.began)
         add_quota(s, value);
     else if (!strcmp(name, "quota"))
         control_limit_take(&s->limit, value);
@@ -201,13 +199,6 @@ static void tell_limit(struct sweep_trace *s, uint32_t file, const char *quota, 
     tell(s, file, OUT, text);
 }
 
-/* A part consists of whole blocks, and the mount tells bytes: the last block of a file may have
- * fewer. */
-static uint64_t in_blocks(uint64_t bytes)
-{
-    return (bytes + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
-}
-
 static void note_read(struct sweep_trace *s)
 {
     s->sum_read += in_blocks(s->read);
@@ -248,20 +239,6 @@ static void note(struct sweep_trace *s, const struct profile_part *part)
     s->sum_stored += in_blocks(s->stored);
     note_read(s);
     s->passed += part->len;
-}
-
-/* Waits until what was read fits the rate. */
-static void keep_to_rate(struct sweep_trace *s)
-{
-    while (s->w->rate && !os_interrupted()) {
-        const double due =
-            (double)s->origin_read / (double)s->w->rate - (double)(cm_now() - s->began) / 1e9;
-
-        if (due <= 0)
-            return;
-        os_sleep(due < NAP_SECONDS ? due : NAP_SECONDS);
-        (void)progress_step(&s->progress, s->passed, s->total);
-    }
 }
 
 /* After a part that was stored: keeps it in mind, one of each eighth of the work, and looks whether
@@ -316,7 +293,7 @@ static int do_part(struct sweep_trace *s, size_t i, uint64_t *room)
         tell_limit(s, part.file, q->path, q->most);
     if (!part.len)
         return 0;
-    keep_to_rate(s);
+    progress_keep_to_rate(&s->progress, s->w->rate, s->origin_read, s->passed, s->total);
     return look_back(s, i);
 }
 
@@ -328,7 +305,6 @@ static int do_parts(struct sweep_trace *s)
 
     s->total = s->profile.bytes;
     progress_begin(&s->progress, "warm", s->total, s->w->quiet);
-    s->began = cm_now();
     for (size_t i = 0; i < s->profile.parts && !s->full && error == 0; i++) {
         if (s->state[s->profile.part[i].file] == OUT) {
             s->passed += s->profile.part[i].len;
