@@ -453,14 +453,13 @@ static void test_cut_refused(void)
 
 static void test_durability(void)
 {
-    const char *expected = getenv("CM_TEST_DURABILITY"); /* of the test directory, as a number */
     enum cm_durability durability = 0;
     struct cm_plat_file f = PLAT_FILE_INIT;
 
     REQUIRE(plat_create(&f, in_dir("pool"), PAGE, true, NULL, NULL) == 0);
     REQUIRE(cm_plat_file_map(&f, PAGE, &durability) == 0);
     printf("# durability of %s: %d\n", dir, (int)durability);
-    CHECK_EQ(durability, expected != NULL ? atoi(expected) : CM_DURABILITY_PAGECACHE);
+    CHECK_EQ(durability, CM_DURABILITY_PAGECACHE);
     cm_plat_file_close(&f);
     cm_plat_file_remove(in_dir("pool"));
 }
