@@ -45,8 +45,8 @@ cd "$work" || exit 1
 chmod 755 "$work" # for the checks as another user
 # Signals at their defaults, whatever started this script.
 plain=(env)
-env --default-signal=INT,TERM,PIPE true 2>/dev/null &&
-  plain=(env "--default-signal=INT,TERM,PIPE")
+env --default-signal=INT,TERM,HUP,PIPE true 2>/dev/null &&
+  plain=(env "--default-signal=INT,TERM,HUP,PIPE")
 
 # expect NAME STATUS PATTERN COMMAND...: exit status, and an extended regular expression that has
 # to be found in what was printed (out: standard output, err: standard error). STATUS is a

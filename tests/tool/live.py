@@ -19,6 +19,10 @@ import time
 
 BLOCK = 4096
 PATIENCE = 60  # seconds; nothing here takes longer, unless it hangs
+# What nohup or a shell's background ignores, all that runs here would ignore, too.
+for number in signal.SIGHUP, signal.SIGINT, signal.SIGTERM:
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Results:
