@@ -80,6 +80,7 @@ tool/seal bash $here/tool/seal-test.sh $b
 tool/dump bash $here/tool/dump-test.sh $b
 tool/replay bash $here/tool/replay-test.sh $b
 tool/top python3 $here/tool/top-test.py $b
+tool/figures python3 $here/tool/figures-test.py $b
 tool/dash python3 $here/tool/dash-test.py $b
 tool/compare python3 $here/tool/compare-test.py $b
 mount/control bash $here/mount/control-test.sh $b

@@ -601,6 +601,7 @@ native_suites() { # DIR
   beside tool-pools bash "$here/tool/pools-test.sh" "$b"
   beside tool-seal bash "$here/tool/seal-test.sh" "$b"
   beside tool-top python3 "$here/tool/top-test.py" "$b"
+  beside tool-figures python3 "$here/tool/figures-test.py" "$b"
   beside tool-json python3 "$here/tool/json-test.py" "$b"
   # With --all these three run under the address sanitizer only.
   [ $all = yes ] || beside tool-dump bash "$here/tool/dump-test.sh" "$b"
