@@ -212,6 +212,8 @@ test_filled()
   also changed-file-why find.why "the file changed: its size differs from the record's"
   check filled-untouched cmp p filled
   id=$("$cm" dump p file data --json >j && of file.file_id)
+  sees filled-capitals file.found True p file "${id^^}"
+  also filled-capitals-id file.file_id "$id"
   rm -f other
 }
 

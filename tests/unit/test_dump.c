@@ -132,6 +132,13 @@ static void test_fields(void)
     CHECK_EQ(put_record(s.p.c, s.place, &r), 0);
     CALL(sees(&s, s.place, "newer than superblock", "begins anew: newer"));
     r = good;
+    r.birth = (s.p.c->super.now.boot_number - CM_BOOTS) & 0x7fffffff;
+    CHECK_EQ(put_record(s.p.c, s.place, &r), 0);
+    CALL(sees(&s, s.place, "whole", "begins anew: it was born too many boots ago"));
+    r.birth = (r.birth + 1) & 0x7fffffff;
+    CHECK_EQ(put_record(s.p.c, s.place, &r), 0);
+    CALL(sees(&s, s.place, "whole", "keeps"));
+    r = good;
     CHECK_EQ(put_record(s.p.c, s.place, &r), 0);
     CALL(sees(&s, s.place, "whole", "keeps"));
     CHECK_EQ(bump_epoch(s.p.c), 0);
@@ -199,6 +206,24 @@ static void test_detour(void)
     end(&s);
 }
 
+/* Two records of the file: no lookup begins. */
+static void test_two_records(void)
+{
+    struct seen s;
+    uint64_t bucket[CM_RECORD_CHOICES];
+    make(&s);
+    const struct cm_media *m = &s.p.c->media;
+    struct cm_record copy = record(&s, s.place).r;
+    CALL(finds(&s, 3, "ends at:             hit"));
+    CALL(finds(&s, 3, "carries the tag:   yes"));
+    cm_format_record_buckets(&m->geo, m->hash_seed, &copy.id, bucket);
+    const bool second = s.place / CM_RECORD_WAYS == bucket[0];
+    CHECK_EQ(put_record(s.p.c, bucket[second] * CM_RECORD_WAYS + 5, &copy), 0);
+    CALL(finds(&s, 3, "ends at:             record"));
+    CALL(finds(&s, 3, "2 records name the file: an attach drops them all"));
+    end(&s);
+}
+
 /* What is printed of a slot, or of the superblock (UINT64_MAX); freed by the caller. */
 static char *printed(const struct dump_pool *d, uint64_t slot)
 {
@@ -220,6 +245,106 @@ static char *printed(const struct dump_pool *d, uint64_t slot)
     }
     (void)remove(path);
     return text;
+}
+
+/* What is printed of a bucket has this, or the lookup of block 3 with this validator. */
+static void has(struct seen *s, uint64_t bucket, const cm_validator *now, const char *wanted)
+{
+    char path[512], *text = calloc(1, 65536);
+    const struct dump_file f = { .id = id_of(1), .now = now };
+    struct dump_out o;
+    CHECK(text && os_make_file(path, sizeof(path), "dump"));
+    FILE *file = fopen(path, "w+");
+    CHECK(file != NULL);
+    if (file) {
+        dump_pool_memory(&s->d, s->p.base, s->p.bytes);
+        dump_begin(&o, file, false);
+        if (now)
+            dump_find(&s->d, &f, 3, &o);
+        else
+            dump_bucket(&s->d, bucket, &o);
+        dump_end(&o);
+        rewind(file);
+        CHECK(fread(text, 1, 65535, file) > 0);
+        (void)fclose(file);
+    }
+    (void)remove(path);
+    if (!strstr(text, wanted))
+        printf("%s", text);
+    CHECK(strstr(text, wanted) != NULL);
+    free(text);
+}
+
+/* Cells that lead to the right slot, but from another bucket, with another tag, or from another
+ * boot. */
+static void test_stale_cells(void)
+{
+    struct seen s;
+    struct dump_slot slot;
+    uint64_t other = 0;
+    make(&s);
+    const struct cm_media *m = &s.p.c->media;
+    const struct cm_key k = key_of(s.f, 3);
+    uint64_t *const cell = cell_to(s.f, 3), good = *cell;
+    const uint64_t bucket =
+        (uint64_t)((uint8_t *)cell - (m->base + m->geo.index_offset)) / sizeof(struct cm_bucket);
+    CALL(has(&s, bucket, NULL, "it leads to the block in its slot"));
+    while (other == k.place.bucket[0] || other == k.place.bucket[1] || *cell_of(s.p.c, other, 0))
+        other++;
+    *cell_of(s.p.c, other, 0) = good;
+    CALL(has(&s, other, NULL, "the block in its slot belongs to other buckets"));
+    *cell_of(s.p.c, other, 0) = 0;
+    *cell = good ^ UINT64_C(1) << CM_CELL_TAG_SHIFT;
+    CALL(has(&s, bucket, NULL, "the block in its slot has another tag"));
+    *cell = cm_cell_make(k.place.tag, m->boot ^ 1, slot_of(s.f, 3));
+    CALL(has(&s, bucket, NULL, "the block in its slot was stored in another boot"));
+    CALL(finds(&s, 3, "has the block, but it was stored in another boot"));
+    CALL(finds(&s, 3, "ends at:             header"));
+    dump_pool_memory(&s.d, s.p.base, s.p.bytes);
+    dump_slot_look(&s.d, slot_of(s.f, 3), &slot);
+    CHECK(strcmp(slot.found.verdict, "orphan") == 0);
+    *cell = good;
+    end(&s);
+}
+
+/* What the file's times are says nothing if the program gave a proof of its own. */
+static void test_own_proof(void)
+{
+    struct seen s;
+    cm_validator v = CM_VALIDATOR_INIT;
+    uint64_t words[4] = { 1, 2, 3, 4 };
+    make(&s);
+    memcpy(v.proof, words, sizeof(words));
+    CALL(has(&s, 0, &v, "a proof that the program gave: the file's times do not count"));
+    CALL(has(&s, 0, &v, "ends at:                 hit"));
+    struct cm_record r = record(&s, s.place).r;
+    memcpy(r.proof, words, sizeof(words));
+    CHECK_EQ(put_record(s.p.c, s.place, &r), 0);
+    CALL(has(&s, 0, &v, "the file's is the record's"));
+    words[2]++;
+    memcpy(v.proof, words, sizeof(words));
+    CALL(has(&s, 0, &v, "the file changed: its ctime differs from the record's"));
+    end(&s);
+}
+
+/* Which copy counts, and why. */
+static void test_copies(void)
+{
+    struct seen s;
+    make(&s);
+    dump_pool_memory(&s.d, s.p.base, s.p.bytes);
+    char *text = printed(&s.d, UINT64_MAX);
+    CHECK(strstr(text, "of two good copies it has the higher seq") != NULL);
+    CHECK(strstr(text, "the only good copy") == NULL);
+    free(text);
+    super_at(&s.p, s.d.counts == 0)->xxh3 ^= 1;
+    dump_pool_memory(&s.d, s.p.base, s.p.bytes);
+    text = printed(&s.d, UINT64_MAX);
+    CHECK(strstr(text, "the only good copy") != NULL);
+    CHECK(strstr(text, "its write was cut short, or it is damaged") != NULL);
+    free(text);
+    super_at(&s.p, s.d.counts == 0)->xxh3 ^= 1;
+    end(&s);
 }
 
 /* A block whose region began anew has the region's "since" in its header, beside the incarnation.
@@ -294,6 +419,46 @@ static void test_grown(void)
     (void)remove(path);
 }
 #endif
+
+/* What the next open makes of a file that was not closed, in this boot and in another one. */
+static void test_next_open(void)
+{
+    char path[512];
+    cm_create_options made = CM_CREATE_OPTIONS_INIT;
+    cm_cache *c = NULL;
+    struct dump_pool d;
+    static uint8_t bytes[MIB];
+    struct cm_super *const sb = (struct cm_super *)(void *)bytes;
+    REQUIRE(os_make_file(path, sizeof(path), "unclean"));
+    (void)remove(path);
+    made.size = MIB;
+    REQUIRE(cm_create(path, &made) == 0);
+    REQUIRE(cm_open(path, NULL, &c) == 0);
+    FILE *file = fopen(path, "rb");
+    REQUIRE(file != NULL && fread(bytes, 1, MIB, file) == MIB);
+    (void)fclose(file);
+    CHECK_EQ(cm_close(c), 0);
+    for (unsigned boot = 0; boot < 2; boot++) {
+        CASE("boot %u", boot);
+        for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+            struct cm_super *const copy = (void *)(bytes + i * CM_SUPER_STRIDE);
+            copy->durability = CM_DURABILITY_PAGECACHE;
+            copy->boot_id[0] ^= (uint8_t)boot;
+            super_seal(copy);
+        }
+        file = fopen(path, "r+b");
+        REQUIRE(file != NULL && fwrite(bytes, 1, MIB, file) == MIB);
+        (void)fclose(file);
+        REQUIRE(dump_pool_open(&d, path) == 0);
+        char *text = printed(&d, UINT64_MAX);
+        CHECK_EQ(sb->state, CM_SUPER_OPEN);
+        CHECK(strstr(text, boot ? "empties it: not closed cleanly, in another boot or mount"
+                                : "keeps what is cached") != NULL);
+        free(text);
+        dump_pool_close(&d);
+    }
+    (void)remove(path);
+}
 
 /* ---- Lies ------------------------------------------------------------------------------------ */
 
@@ -381,8 +546,9 @@ static void test_lies(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(dirty),  TEST(sync_failed), TEST(twice), TEST(fields),
-    TEST(detour), TEST(since),       TEST(lies),
+    TEST(dirty),  TEST(sync_failed), TEST(twice),       TEST(fields),
+    TEST(detour), TEST(two_records), TEST(stale_cells), TEST(own_proof),
+    TEST(copies), TEST(since),       TEST(next_open),   TEST(lies),
 #ifndef _WIN32 /* there no pool grows */
     TEST(grown),
 #endif
