@@ -196,6 +196,16 @@ def test_rates(owner, columns, rows_, env, extra):
                 tolerance += 0.005 * rate + (0.05 if rate < 1000 else 0.5) * (seconds + 0.005)
         r.check("%s-%s-%s" % (name, what.strip().replace(" ", "-") or "MB", unit),
                 abs(got - want) <= tolerance, "%s instead of %s +- %s" % (got, want, tolerance))
+    # The reasons of misses, in the same way.
+    got, tolerance = 0, 0
+    for frame, (_, seconds) in zip(t.frames(), frames):
+        m = re.search(r"^not cached +(-|[\d.]+) +(\d+)", "\n".join(frame), re.M)
+        if m and m[1] != "-":
+            got += float(m[1]) * seconds
+            tolerance += 0.005 * float(m[1]) + 0.5 * (seconds + 0.005)
+    want = b["miss_absent"] - a["miss_absent"]
+    r.check(name + "-not-cached", want > 0 and abs(got - want) <= tolerance,
+            "%s instead of %s +- %s" % (got, want, tolerance))
     last = t.frames()[-1]
     r.check(name + "-fits", fits(last, columns) and len(last) <= rows_, last)
     full = [line for line in last if len(line) == columns]
