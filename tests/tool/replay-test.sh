@@ -187,6 +187,14 @@ for dir in "" "--dir pools"; do
     '0 < v["hits_after"] < v["hits"] and v["reads_after"] < v["reads"]' \
     mixed --size 0.2 --writes --restart-at 0.7 crash $dir
 done
+# A quarter of the pool has room for half of the blocks; a loop over all then hits in what stayed.
+trace grows <<'PY'
+for _ in range(2):
+    for b in range(2000): read(b)
+PY
+says "grow" '900 < v["pool_fills"] and 500 < v["hits_after"] < 1100 and v["restart"] == "grow" and
+  v["hits"] == v["hits_after"] and 4000 * 4096 < v["pool_bytes"] < 4400 * 4096' \
+  grows --size 4000 --restart-at 0.5 grow --policy gclock
 for threads in 1 8; do
   says "none, $threads threads" \
     'v["hits"] == v["hits_after"] == v["reads_after"] == 100 and v["pool_fills"] == 100 and
@@ -308,6 +316,9 @@ else
   says "xz" 'v["hits"] == lru == 100' twice.xz --size 400
   says "much of both, xz" 'v["policies"]["lru"]["reads"] > 100000' mixed.xz --size 0.2 --writes \
     --policy lru
+  python3 -c 'import lzma; b = open("twice", "rb").read()
+open("parts.xz", "wb").write(lzma.compress(b[:999]) + lzma.compress(b[999:]))'
+  says "xz in two parts" 'v["hits"] == lru == 100' parts.xz --size 400
   cp twice.xz other-name
   says "xz by content, not by name" 'lru == 100' other-name --size 400 --policy lru
   size=$(stat -c %s mixed.xz) bad=''
@@ -382,6 +393,10 @@ hostile "a path that is too long" 3 'line 2 has no path' \
   <<<'out(b"cachemax-trace 1\nf 1 " + 5000 * b"a" + b"\nend 0\n")'
 hostile "a good recording" 0 'bad: 3 blocks read, 2 different ones, in 1 file; 1 written' \
   <<<'out(b"cachemax-trace 1\nf 1 ..a\nr 1 4095 2 0\nw 1 0 9 1\nf 1 b\nr 1 1 2 3\nend 7\n")'
+hostile "whole blocks" 0 'bad: 3 blocks read, 2 different ones, in 1 file' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nr 1 0 4096 0\nr 1 0 8192 0\nend 0\n")'
+hostile "the file 0" 3 'line 3 is about a file that has no line before' \
+  <<<'out(b"cachemax-trace 1\nf 1 a\nr 0 0 1 0\nend 0\n")'
 hostile "no records" 3 'has no reads' <<<'head(0)'
 hostile "only writes" 3 'has no reads' <<<'head(1); record(op=1)'
 hostile "a record too few" 3 'its header says 3 records, it has 2' <<<'head(3); record(); record()'

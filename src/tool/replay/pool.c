@@ -120,11 +120,12 @@ int replay_pool_plan(struct replay_pool *p, const struct replay *r, uint64_t wan
     return TOOL_OK;
 }
 
-/* The pool is filled page by page, at most with every block of the trace. */
+/* The pool is filled page by page, at most with every block of the trace. The slots are those that
+ * it has in the end. */
 static int check_memory(const struct replay_pool *p)
 {
-    const uint64_t blocks = p->replay->trace->numbers;
-    uint64_t need = p->bytes - p->slots * BLOCK + (blocks < p->slots ? blocks : p->slots) * BLOCK;
+    const uint64_t blocks = p->replay->trace->numbers, bytes = p->grown ? p->grown : p->bytes;
+    uint64_t need = bytes - p->slots * BLOCK + (blocks < p->slots ? blocks : p->slots) * BLOCK;
     struct os_machine machine;
 
     os_describe_machine(&machine);
