@@ -396,6 +396,64 @@ test_read_only_volume()
   rmdir ro
 }
 
+# ---- Changes and signals in the middle -----------------------------------------------------------
+
+# A warm file is replaced while a slow reader has read a part of it: what follows is the new content,
+# as without a cache.
+test_changed_meanwhile()
+{
+  make_file long 8000000
+  "$cm" create p --size 32M -q
+  through changed-meanwhile-first long p
+  through changed-meanwhile-warm long p && all_hits changed-meanwhile-all-warm
+  hold_pool long p
+  make_file other 8000000
+  cat other >long
+  release_owner
+  check changed-meanwhile test "$owner_status" = 0
+  tail -c 1000000 owner.out >end
+  tail -c 1000000 other >other.end
+  check changed-meanwhile-seen cmp end other.end
+  through changed-meanwhile-after long p
+  rm -f p long other owner.out end other.end
+}
+
+# A signal that was ignored at the start (nohup) stays ignored.
+test_ignored_signal()
+{
+  local plain=(env --ignore-signal=HUP)
+  env --ignore-signal=HUP true 2>/dev/null || { skip ignored-signal "an old env" && return; }
+  make_file long 8000000
+  "$cm" create p --size 32M -q
+  hold_pool long p
+  kill -HUP "$owner"
+  release_owner
+  check ignored-signal test "$owner_status" = 0
+  check ignored-signal-output cmp long owner.out
+  rm -f p long owner.out
+}
+
+# A read of a file that gives nothing ends with Ctrl-C.
+test_stuck_read()
+{
+  local n
+  mkfifo stuck
+  exec 7<>stuck # so there is a writer, who writes nothing
+  "${plain[@]}" "$cm" cat stuck --pool good >/dev/null 2>err 7>&- &
+  owner=$!
+  wait_for grep -q 'is read without the cache' err
+  for n in $(seq 300); do # the first one may come before the read
+    kill -INT "$owner" 2>/dev/null || break
+    sleep 0.05
+  done
+  kill -KILL "$owner" 2>/dev/null
+  wait "$owner"
+  check stuck-read test $? = 130
+  owner=
+  exec 7>&-
+  rm stuck
+}
+
 # ---- A pool where the command belongs ------------------------------------------------------------
 
 test_no_command()
@@ -516,6 +574,9 @@ test_odd_words()
 
 test_no_command
 test_bad_pools
+test_changed_meanwhile
+test_ignored_signal
+test_stuck_read
 test_half_damaged
 test_looker
 test_passing
