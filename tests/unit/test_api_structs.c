@@ -5,9 +5,11 @@
  */
 #include "api_common.h"
 
+#include "api/cache.h"
+
 static int open_sized(struct pool *p, uint32_t size, size_t nonzero)
 {
-    uint8_t o[256] = { 0 };
+    uint8_t o[CM_STRUCT_MAX + 8] = { 0 };
     cm_cache *c = NULL;
     memcpy(o, &size, sizeof(size));
     if (nonzero)
@@ -38,6 +40,8 @@ static void test_option_sizes(void)
     }
     /* The call reads nothing behind the end of a short struct. */
     CHECK_EQ(open_sized(&p, 8, 8), 0);
+    CHECK_EQ(open_sized(&p, CM_STRUCT_MAX, 0), 0);
+    CHECK_EQ(open_sized(&p, CM_STRUCT_MAX + 8, 0), CM_EINVAL); /* no size of a struct */
     pool_end(&p);
 }
 

@@ -323,6 +323,25 @@ static void test_auto_loop(void)
     free(a);
 }
 
+/* What is written after each read is a hit under no rule. */
+static void test_auto_drop(void)
+{
+    enum { SLOTS = 100 };
+    struct cm_choice *a = calloc(1, sizeof(*a));
+    uint32_t *memory = calloc(CM_CHOICE_WORDS(SLOTS), sizeof(*memory));
+    cm_choice_begin(a, memory, SLOTS, &(struct cm_curve_pool){ SLOTS, 0 }, 20);
+    for (unsigned i = 0; i < 500; i++) {
+        (void)cm_choice_read(a, (uint32_t)mix(i % 10), 0, false);
+        cm_choice_drop(a, (uint32_t)mix(i % 10), 0);
+    }
+    for (unsigned i = 0; i < a->rules; i++) {
+        CASE("rule %u", i);
+        CHECK(a->mini[i].hits == 0);
+    }
+    free(memory);
+    free(a);
+}
+
 /* The rule does not change if all rules do equally well. It changes if a fill costs as much as a
  * hit is worth. */
 static void test_auto_wear(void)
@@ -632,29 +651,18 @@ static void test_pool_auto_ahead(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(probation),
-    TEST(ghost),
-    TEST(drop),
-    TEST(remembered),
-    TEST(buffer),
-    TEST(buffer_drop),
-    TEST(buffer_passes),
-    TEST(bounded),
-    TEST(sample),
-    TEST(sizes),
-    TEST(buffers),
-    TEST(estimate),
-    TEST(loop),
-    TEST(auto_loop),
-    TEST(auto_wear),
-    TEST(auto_buffer),
-    TEST(pool_auto_buffer),
-    TEST(pool_curve),
-    TEST(pool_reported_early),
-    TEST(pool_skipped),
-    TEST(pool_left_out),
-    TEST(pool_auto),
-    TEST(pool_auto_ahead),
+    TEST(probation),     TEST(ghost),
+    TEST(drop),          TEST(remembered),
+    TEST(buffer),        TEST(buffer_drop),
+    TEST(buffer_passes), TEST(bounded),
+    TEST(sample),        TEST(sizes),
+    TEST(buffers),       TEST(estimate),
+    TEST(loop),          TEST(auto_loop),
+    TEST(auto_drop),     TEST(auto_wear),
+    TEST(auto_buffer),   TEST(pool_auto_buffer),
+    TEST(pool_curve),    TEST(pool_reported_early),
+    TEST(pool_skipped),  TEST(pool_left_out),
+    TEST(pool_auto),     TEST(pool_auto_ahead),
 };
 
 int main(int argc, char **argv)

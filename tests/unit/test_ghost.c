@@ -64,13 +64,44 @@ static void test_clock_wraps(void)
     free(g.cell);
 }
 
+/* An empty cell is no block, also where the hash has nothing in its upper bits. */
+static void test_empty(void)
+{
+    struct cm_ghost g = make(1000);
+    CHECK(!cm_ghost_has(&g, 5));
+    CHECK(!cm_ghost_take(&g, 5));
+    cm_ghost_add(&g, 5);
+    CHECK(cm_ghost_take(&g, 5));
+    free(g.cell);
+}
+
+/* What was kept comes into cells that are empty: blocks that left since then stay. */
+static void test_load(void)
+{
+    struct cm_ghost kept = make(1000), g = make(1000);
+    uint8_t *bytes = calloc(1, cm_ghost_bytes(1000));
+    unsigned known = 0;
+    for (uint64_t i = 1000; i < 6000; i++)
+        cm_ghost_add(&kept, hash(i));
+    cm_ghost_save(&kept, 0, kept.buckets, bytes);
+    for (uint64_t i = 0; i < 50; i++)
+        cm_ghost_add(&g, hash(i));
+    cm_ghost_load(&g, 0, g.buckets, bytes);
+    for (uint64_t i = 0; i < 50; i++)
+        known += cm_ghost_has(&g, hash(i));
+    CHECK_EQ(known, 50);
+    free(bytes);
+    free(kept.cell);
+    free(g.cell);
+}
+
 static void test_bytes(void)
 {
     CHECK(cm_ghost_bytes(1000000) <= 5 * 1000000 + 64);
 }
 
-static const struct harness_test tests[] = { TEST(once), TEST(window), TEST(clock_wraps),
-                                             TEST(bytes) };
+static const struct harness_test tests[] = { TEST(once),  TEST(window), TEST(clock_wraps),
+                                             TEST(empty), TEST(load),   TEST(bytes) };
 
 int main(int argc, char **argv)
 {
