@@ -542,6 +542,32 @@ static void chain_sent_ignored_body(void *arg)
     REQUIRE(cm_guard_add(&chain_back, sizeof chain_back) == 0);
     CHECK_EQ(kill(getpid(), SIGBUS), 0);
     CHECK_EQ(raise(SIGBUS), 0);
+    CHECK(cm_plat_guard_stands()); /* the guard goes on */
+}
+
+static uint8_t chain_stack[65536];
+static bool chain_on_stack;
+
+static void chain_handler_on_stack(int sig)
+{
+    uint8_t here;
+    const uintptr_t at = (uintptr_t)&here, from = (uintptr_t)chain_stack;
+
+    (void)sig;
+    chain_on_stack = at >= from && at < from + sizeof chain_stack;
+}
+
+/* The handler before runs on the alternate stack that it relies on. */
+static void chain_stack_body(void *arg)
+{
+    const stack_t stack = { .ss_sp = chain_stack, .ss_size = sizeof chain_stack };
+
+    (void)arg;
+    CHECK_EQ(sigaltstack(&stack, NULL), 0);
+    CALL(chain_install(SIGSEGV, chain_handler_on_stack, NULL, SA_ONSTACK));
+    REQUIRE(cm_guard_add(&chain_back, sizeof chain_back) == 0);
+    CHECK_EQ(raise(SIGSEGV), 0);
+    CHECK(chain_on_stack);
 }
 
 static void chain_sent_default_body(void *arg)
@@ -590,6 +616,7 @@ static void test_other_faults_reach_their_handler(void)
     CHECK_CHILD_OK(chain_plain_body, NULL);
     CHECK_CHILD_OK(chain_unregistered_body, NULL);
     CHECK_CHILD_OK(chain_sent_ignored_body, NULL);
+    CHECK_CHILD_OK(chain_stack_body, NULL);
     if (getenv("CM_TEST_EMULATED") == NULL) {
         CHECK_CHILD_OK(chain_action_optional_body, NULL);
     }
