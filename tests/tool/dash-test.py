@@ -22,7 +22,7 @@ import subprocess
 import sys
 import time
 
-from live import PATIENCE, Bed, Owner, Results, run_all
+from live import PATIENCE, Bed, Owner, Results, StatsPage, run_all
 from prometheus import Prometheus
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -305,6 +305,11 @@ def test_data(server, owner):
     r.check("history-happened", want["hits"] > 0 and want["misses"] > 0, want)
     r.check("history-sums", server.wait(lambda: {k: v - before[k] for k, v in sums().items()} ==
                                         want), "%s instead of %s" % (sums(), want))
+    one = server.data()["pools"][0]["history"]["hits"]
+    r.check("history-goes-on", server.wait(
+        lambda: len(server.data()["pools"][0]["history"]["hits"]) > len(one)))
+    two = server.data()["pools"][0]["history"]["hits"]
+    r.equal("history-oldest-first", two[:len(one)], one)
     p = server.data()["pools"][0]
     r.equal("data-counters", p["counters"], {k: b[k] for k in p["counters"]})
     seconds = p["history"]["seconds"]
@@ -630,6 +635,29 @@ def test_ends():
     s.end()
 
 
+def test_made_up():
+    """Figures that no session of a test has: each in its unit."""
+    bed.run("create", "q", "--size", "4M", "-q")
+    Owner("q").close()
+    page = StatsPage(bed, "q")
+    page.opened(1_600_000_000_250_000_000)
+    page.count(checkpoint_us=2_500_000, hit_blocks=7)
+    page.curve([125_000, 250_000, 400_000, 500_000, 625_000, None, None], 2000, 0)
+    s = Server("q", "--listen", "127.0.0.1:0")
+    samples = parse(s.text("/metrics"), False)[0]
+    pool = ("pool", "q")
+    r.equal("made-up-seconds", [samples["cachemax_" + name][(pool,)] for name in (
+        "checkpoint_seconds_total", "opened_time_seconds", "hit_blocks_total", "open")],
+            [2.5, 1_600_000_000.25, 7, 0])
+    r.equal("made-up-curve", samples["cachemax_estimated_hit_ratio"],
+            {(pool, ("factor", f)): v for f, v in (("0.125", 0.125), ("0.25", 0.25), ("0.5", 0.4),
+                                                   ("1", 0.5), ("2", 0.625))})
+    p = s.data()["pools"][0]
+    r.equal("made-up-owner", (p["owned"], p["owner_pid"]), (False, 0))
+    s.end()
+    os.unlink("q")
+
+
 def main():
     bed.run("create", "p", "--size", "4M", "--names", "-q")
     bed.run("create", ODD, "--size", "4M", "-q")
@@ -657,6 +685,7 @@ def main():
     finally:
         r.equal("ends", server.end(), -signal.SIGTERM)
     test_ends()
+    test_made_up()
     owner.close()
 
 

@@ -12,60 +12,17 @@ import ctypes
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 import time
 
-from live import Bed, Owner, Results, run_all
+from live import (COUNTERS, HITS, ORIGIN, SHARD, STATS, Bed, Owner, Results, StatsPage, run_all,
+                  write)
 
 r = Results()
 bed = Bed(sys.argv[1])
-STATS, SHARD = 8192, 12288  # where the page is, and the first shard of its counters
-HITS, ORIGIN, COUNTERS = 0, 32, 64  # words of a shard
 DURABLE = {"volatile": "volatile: ", "dax": "DAX on ", "pagecache": "page cache of ",
            "checkpoints": "checkpoints on ", "unknown": "not known"}
-
-
-def write(pool, at, *words):
-    with open(pool, "r+b", buffering=0) as f:
-        f.seek(at)
-        f.write(struct.pack("<%dQ" % len(words), *words))
-
-
-class Page:
-    """The statistics page of a closed pool (docs/format.md). All counters are 0 at first."""
-
-    def __init__(self, pool):
-        self.pool = pool
-        said = bed.json("stats", pool)
-        keys = list(said)
-        self.names = keys[keys.index("hit_blocks"):keys.index("lifetime_pool_bytes")]
-        self.write(STATS + 8, 0)
-        self.write(STATS + 24, time.time_ns())
-        self.write(SHARD, *[0] * (32 * 128))
-        self.form(len(self.names))
-
-    def write(self, at, *words):
-        write(self.pool, at, *words)
-
-    def form(self, counters):
-        self.write(STATS, counters << 32 | 1)
-
-    def opened(self, ns):
-        self.write(STATS + 16, ns)
-
-    def curve(self, hits, reads, skipped):
-        """`hits`: parts per million, None: not known."""
-        self.write(STATS + 40, reads, skipped, *[0 if h is None else h + 1 for h in hits])
-
-    def count(self, **counters):
-        for name, n in counters.items():
-            self.write(SHARD + 8 * (COUNTERS + self.names.index(name)), n)
-
-    def latency(self, first, **buckets):
-        for bucket, n in buckets.items():
-            self.write(SHARD + 8 * (first + int(bucket[1:])), n)
 
 
 def said(*args, status=0, **more):
@@ -90,7 +47,7 @@ def new_pool(name, *options):
     with open("one", "wb") as f:
         f.write(b"1" * 4096)
     bed.run("cat", "one", "--pool", name)
-    return Page(name)
+    return StatsPage(bed, name)
 
 
 def test_stats():
@@ -132,7 +89,7 @@ def test_unrecorded():
         owner.file(number)
         owner.read(number, 0, 1)
     owner.close()
-    page = Page("p")
+    page = StatsPage(bed, "p")
     page.count(unrecorded=1001 - info["max_files"])
     used = bed.json("info", "p")["used_files"]
     r.check("unrecorded-full", used >= info["max_files"] // 2, (used, info["max_files"]))

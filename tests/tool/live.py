@@ -103,6 +103,51 @@ class Owner:
         self.cache.close()
 
 
+# Where the statistics page is, and the first shard of its counters; words of a shard.
+STATS, SHARD, HITS, ORIGIN, COUNTERS = 8192, 12288, 0, 32, 64
+
+
+def write(pool, at, *words):
+    with open(pool, "r+b", buffering=0) as f:
+        f.seek(at)
+        f.write(struct.pack("<%dQ" % len(words), *words))
+
+
+class StatsPage:
+    """The statistics page of a closed pool (docs/format.md). All counters are 0 at first."""
+
+    def __init__(self, bed, pool):
+        self.pool = pool
+        said = bed.json("stats", pool)
+        keys = list(said)
+        self.names = keys[keys.index("hit_blocks"):keys.index("lifetime_pool_bytes")]
+        self.write(STATS + 8, 0)
+        self.write(STATS + 24, time.time_ns())
+        self.write(SHARD, *[0] * (32 * 128))
+        self.form(len(self.names))
+
+    def write(self, at, *words):
+        write(self.pool, at, *words)
+
+    def form(self, counters):
+        self.write(STATS, counters << 32 | 1)
+
+    def opened(self, ns):
+        self.write(STATS + 16, ns)
+
+    def curve(self, hits, reads, skipped):
+        """`hits`: parts per million, None: not known."""
+        self.write(STATS + 40, reads, skipped, *[0 if h is None else h + 1 for h in hits])
+
+    def count(self, **counters):
+        for name, n in counters.items():
+            self.write(SHARD + 8 * (COUNTERS + self.names.index(name)), n)
+
+    def latency(self, first, **buckets):
+        for bucket, n in buckets.items():
+            self.write(SHARD + 8 * (first + int(bucket[1:])), n)
+
+
 # A session of its own, so that the program has a terminal, and a shell's work: the program is a job
 # in the foreground. Tells each change of its state, and continues it when it is told to.
 JOB = r"""
