@@ -51,6 +51,7 @@ from rows_histories import HISTORY_ROWS  # noqa: E402
 from rows_keep import KEEP  # noqa: E402
 from rows_names import NAMES  # noqa: E402
 from rows_objects import OBJECTS  # noqa: E402
+from rows_others import OTHER_ROWS  # noqa: E402
 from rows_quota import QUOTA  # noqa: E402
 from rows_validators import VALIDATORS  # noqa: E402
 from rows_reads import READS  # noqa: E402
@@ -65,7 +66,7 @@ from rows_warm import WARM  # noqa: E402
 
 MUTANTS = BLOCKS + READS + FILES + REGIONS + CHECKPOINT + NAMES + VALIDATORS + WARM + KEEP + QUOTA
 MUTANTS += OBJECTS + SHARED_READERS + GROWTH + CUTS + FAULTS + HISTORY_ROWS + SEALED + ENDED
-MUTANTS += FULL + LOST + RESIZED + SEEN
+MUTANTS += FULL + LOST + RESIZED + SEEN + OTHER_ROWS
 
 WRAP = ['-Wl,--wrap=cm_persist_choose', '-Wl,--wrap=cm_plat_boot_id',
         '-Wl,--wrap=cm_plat_boot_wall_ns', '-Wl,--wrap=cm_plat_random',
