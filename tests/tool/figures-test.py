@@ -99,6 +99,22 @@ def test_unrecorded():
     os.unlink("p")
 
 
+def test_lost_files():
+    """A smaller pool has room for fewer files, and "resize" says how many it still knows."""
+    bed.run("create", "p", "--size", "8M", "--max-files", "1000", "-q")
+    owner = Owner("p", probation_bytes=2**64 - 1)
+    for number in range(1, 701):
+        owner.file(number)
+        owner.read(number, 0, 1)
+    owner.close()
+    was = bed.json("info", "p")["used_files"]
+    text = said("resize", "p", "1M")[0]
+    now = bed.json("info", "p")["used_files"]
+    r.check("lost-files-happened", now < was, (now, was))
+    has("lost-files", text, "^  knows %d of %d files$" % (now, was))
+    os.unlink("p")
+
+
 class Watch:
     """A "cachemax stats --watch" that is at work. `lines` are all that it has printed."""
 
@@ -492,6 +508,7 @@ def main():
     test_usage()
     test_stats()
     test_unrecorded()
+    test_lost_files()
     test_watch()
     test_watch_closed(test_info())
     os.unlink("p")

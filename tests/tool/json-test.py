@@ -78,6 +78,25 @@ def run(*args):
     return p.stdout
 
 
+def check_ratios(bench):
+    """After one round each ratio is that of its two figures. A speedup is the rival's time, by
+    ours."""
+    compared = 0
+    for key, d in bench['details'].items():
+        ratio = bench['ratios'][key]
+        if ratio is None or 'rival' not in d:
+            continue
+        want = d['ours'] / d['rival']
+        if 'speedup' in key or key == 'readers_beside_filler':
+            want = d['rival'] / d['ours']
+        r.check('ratio: ' + key, abs(ratio - want) <= 0.01 * want + 0.0001, (ratio, d))
+        if 'met' in d:
+            r.equal('met: ' + key, d['met'],
+                    ratio >= d['limit'] if d['kind'] == 'at least' else ratio <= d['limit'])
+        compared += 1
+    r.check('ratios', compared > 10, bench['ratios'])
+
+
 def printed():
     """{command: keys} of what is run."""
     with open('file', 'wb') as f:
@@ -97,8 +116,10 @@ def printed():
                  ['--size', '64', '--policy', 'auto', '--curve'],
                  ['--size', '64', '--policy', 'lru', '--restart-at', '0.5', 'none']):
         found['replay'] |= keys_of(json.loads(run('replay', 'trace', '--json', *more)))
-    found['bench'] = keys_of(json.loads(run('bench', '.', '--size', '64M', '--rounds', '1',
-                                            '--threads', '2', '--json')))
+    bench = json.loads(run('bench', '.', '--size', '64M', '--rounds', '1', '--threads', '2',
+                           '--json'))
+    found['bench'] = keys_of(bench)
+    check_ratios(bench)
     found['list'] = keys_of(json.loads(run('list', '--json')))
     found['dump'] = {key for what in (['superblock'], ['slot', '0'], ['cell', '0'], ['record', '0'],
                                       ['file', 'file'], ['find', 'file', '0'])

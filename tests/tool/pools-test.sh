@@ -201,6 +201,9 @@ END
   fi
   cp bad bad2
   expect payload-check 5 'blocks with a wrong checksum' "$cm" check bad
+  # Damage is what the status tells, also if the rest cannot be written.
+  expect payload-check-full 5 'standard output: cannot be written' \
+    bash -c "'$cm' check bad >/dev/full"
   expect payload-metadata-only 0 ': sound' "$cm" check --metadata bad
   check payload-check-changes-nothing cmp bad bad2
   if [ -n "$json" ]; then
