@@ -401,8 +401,8 @@ test_read_only_volume()
 
 # ---- Changes and signals in the middle -----------------------------------------------------------
 
-# A warm file is replaced while a slow reader has read a part of it: what follows is the new content,
-# as without a cache.
+# A warm file is replaced while a slow reader has read a part of it: what follows is the new
+# content, as without a cache.
 test_changed_meanwhile()
 {
   make_file long 8000000
