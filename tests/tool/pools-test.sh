@@ -439,13 +439,12 @@ test_ignored_signal()
 # A read of a file that gives nothing ends with Ctrl-C.
 test_stuck_read()
 {
-  local n
   mkfifo stuck
   exec 7<>stuck # so there is a writer, who writes nothing
   "${plain[@]}" "$cm" cat stuck --pool good >/dev/null 2>err 7>&- &
   owner=$!
   wait_for grep -q 'is read without the cache' err
-  for n in $(seq 300); do # the first one may come before the read
+  for _ in $(seq 300); do # the first one may come before the read
     kill -INT "$owner" 2>/dev/null || break
     sleep 0.05
   done
