@@ -141,6 +141,36 @@ t_forget() {
   "$cm" pin -q "$org/dir/b"
   stays dir/b
 }
+t_figures() { # of a file that ends in a block, and is pinned; of one with a pin and no block
+  local n
+  head -c 10000 /dev/zero > "$org/ends"
+  for n in ends a; do dd if="$org/$n" of=/dev/null bs=1M iflag=direct status=none; done
+  eventually "$cm" pin -q "$org/ends"
+  "$cm" forget -q "$org/dir/b"
+  status 0 "$cm" cached "$org/dir/b"
+  says '[(]pinned in part; not read through the mount'
+  "$cm" cached --tree "$org" --json > "$work/tree.json"
+  "$cm" cached "$org/ends" --json > "$work/ends.json"
+  "$cm" list --json > "$work/list.json"
+  "$cm" mode "$org" --json > "$work/mode.json"
+  python3 - "$work" "$org" "$pool" <<'PY'
+import json, os, sys
+work, org, pool = sys.argv[1:]
+tree, ends, shown, mode = (json.load(open("%s/%s.json" % (work, n)))
+                           for n in ("tree", "ends", "list", "mode"))
+assert mode == {"pool": pool, "mode": "normal"}, mode
+one = ends["files"][0]
+assert (one["size"], one["cached_bytes"], one["cached_percent"]) == (10000, 10000, 100), ends
+top = [d for d in tree["directories"] if d["path"] == org][0]
+assert top["files"] > top["pinned_files"] == tree["all_pinned_files"] == 3, tree
+m = [m for m in shown["mounts"] if m["directory"] == org][0]
+assert m["uid"] == os.getuid() and m["pinned_files"] == 3 and m["misses"] > 0, m
+want = 100 * m["hits"] / (m["hits"] + m["misses"])
+assert abs(m["hit_rate_percent"] - want) < 0.01 and 0 < want < 100, m
+PY
+  rm "$org/ends"
+  eventually "$cm" pin -q "$org/dir/b"
+}
 t_unpin() { # and files that are not pinned, which do not count
   same "$(of_pool pinned_files)" 2
   status 0 "$cm" unpin "$org"
@@ -416,6 +446,7 @@ check "a pinned file is written" t_writes
 check "a pinned file grows and shrinks" t_sizes
 check "a pinned file has other names" t_names
 check "a pinned file is forgotten" t_forget
+check "the figures of pinned files" t_figures
 check "unpin" t_unpin
 [ $has_below = 0 ] || check "unpin all, and what is gone" t_stray
 check "wrong command lines" t_usage

@@ -8,6 +8,9 @@ OWNER = 'tool/control/owner.c'
 WARM = 'tool/control/cmd_warm.c'
 RESULT = 'tool/control/warm_result.c'
 
+LIST, CACHED = 'tool/control/cmd_list.c', 'tool/control/cmd_cached.c'
+FIGURES = '^(what is pinned stays in a storm|the figures of pinned files)$'
+
 OF_TOOL = [
     _m('dead mounts', 'a connection that is refused says only that', 'control',
        '^(a mount that was killed|a dead mount is told)$', ASKS,
@@ -155,4 +158,17 @@ OF_TOOL = [
     _m('list, above', 'a list of a directory asks the mount itself', 'requests',
        '^a list of a directory does not ask the mount itself$', 'mount/number.c',
        'if (up && !dir->top &&', 'if (0 &&'),
+    _m('figures, user', 'the list has another number for the user', 'pin', FIGURES, LIST,
+       'json_number(j, "uid", r->mount->user);', 'json_number(j, "uid", r->process);'),
+    _m('figures, hit rate', 'the list has the rate of misses', 'pin', FIGURES, LIST,
+       'json_decimal(j, "hit_rate_percent", tool_share(r->hits,',
+       'json_decimal(j, "hit_rate_percent", tool_share(r->misses,'),
+    _m('figures, mode', 'the pool of a mode is a directory', 'pin', FIGURES,
+       'tool/control/cmd_mode.c', 'json_string(&j, "pool", m.source);',
+       'json_string(&j, "pool", args->operand);'),
+    _m('figures, tree', 'all files of a directory count as pinned', 'pin', FIGURES, CACHED,
+       'json_number(p->json, "pinned_files", s->pinned);',
+       'json_number(p->json, "pinned_files", s->files);'),
+    _m('figures, in part', 'a file with a part of its blocks is told as pinned', 'pin', FIGURES,
+       CACHED, 's->partly ? "pinned in part" : "pinned"', '"pinned"'),
 ]
