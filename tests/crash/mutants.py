@@ -270,13 +270,15 @@ class Builder:
             names = ['model/' + f for f in sorted(os.listdir(os.path.join(TOP, 'tests', 'model')))
                      if re.fullmatch(r'%s(_.*)?\.c' % program, f)] + ['model/origin.c']
         elif program == TURNS:
-            names = ['model/turns.c', 'model/turns_steps.c', 'model/steps.c', 'model/weak.c']
+            names = ['model/arena.c', 'model/turns.c', 'model/turns_steps.c', 'model/steps.c',
+                     'model/weak.c']
         elif program == SCHEDULES:
-            names = ['model/schedules.c', 'model/schedules_pool.c', 'model/schedules_run.c',
-                     'model/steps.c', 'model/weak.c']
-        elif program == HISTORIES:
-            names = ['model/histories.c', 'model/histories_check.c', 'model/schedules_pool.c',
+            names = ['model/arena.c', 'model/schedules.c', 'model/schedules_pool.c',
                      'model/schedules_run.c', 'model/steps.c', 'model/weak.c']
+        elif program == HISTORIES:
+            names = ['model/arena.c', 'model/histories.c', 'model/histories_check.c',
+                     'model/schedules_pool.c', 'model/schedules_run.c', 'model/steps.c',
+                     'model/weak.c']
         elif program == FAULTY:
             names = ['faults/' + f for f in ('faults.c', 'inject.c', 'scenes.c', 'stage.c',
                                              'wrap.c')]

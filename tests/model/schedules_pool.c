@@ -2,18 +2,17 @@
  *
  * schedules_pool.c - the memory of the pools that schedules.c and histories.c open, one at a time.
  *
- * Each run begins with the same image, so it is the same each time. The memory of the caches comes
- * from an arena that is used again: faster than pages of the system.
+ * Each run begins with the same image, so it is the same each time.
  */
 #define TURNS_ITSELF
 #include <stdlib.h>
 #include <string.h>
 
 #include "../os.h"
+#include "arena.h"
 #include "schedules_pool.h"
 #include "schedules_run.h"
 
-#define ARENA (UINT64_C(8) << 20)
 #define USED 512u /* slots of the wide pool */
 
 static struct {
@@ -21,26 +20,7 @@ static struct {
     uint8_t *image[2];           /* formatted pools without their slots */
     uint64_t bytes[2], front[2]; /* front: the bytes before the slots */
     bool wide;                   /* which of them */
-    uint8_t *arena;
-    size_t used; /* atomic */
 } p;
-
-static void *arena_alloc(void *ctx, size_t bytes)
-{
-    (void)ctx;
-    bytes = (bytes + 63) / 64 * 64;
-    const size_t used = __atomic_fetch_add(&p.used, bytes, __ATOMIC_RELAXED); /* threads call it */
-    if (used > ARENA || bytes > ARENA - used)
-        fail("the arena is too small", bytes, ARENA);
-    uint8_t *a = p.arena + used;
-    memset(a, 0, bytes);
-    return a;
-}
-
-static void arena_free(void *ctx, void *a, size_t bytes)
-{
-    (void)ctx, (void)a, (void)bytes;
-}
 
 /* In the wide pool most incarnations of a block have different stripes. So what a bracket did to
  * the stripe of one does not protect the next one. */
@@ -66,8 +46,7 @@ static void make_image(bool wide)
 void schedule_pool_prepare(void)
 {
     p.pool = os_aligned(CM_BLOCK_SIZE, SCHEDULE_POOL_MAX);
-    p.arena = os_aligned(CM_BLOCK_SIZE, ARENA);
-    if (!p.pool || !p.arena)
+    if (!p.pool)
         exit(1);
     make_image(false);
     make_image(true);
@@ -96,9 +75,7 @@ cm_cache *schedule_pool_open(uint64_t probation_bytes)
     o.flags = CM_OPEN_NO_TUNING;
     o.probation_bytes = probation_bytes;
     o.memory_durability = CM_DURABILITY_DAX;
-    o.alloc = arena_alloc;
-    o.free = arena_free;
-    p.used = 0;
+    arena_give(&o);
     must(cm_open_memory(p.pool, p.bytes[p.wide], &o, &c), "cm_open_memory");
     return c;
 }

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arena.h"
 #include "protocol/lookup.h"
 #include "turns_run.h"
 
@@ -539,16 +540,9 @@ static void pair_up(void)
     to_be_victims(2);
 }
 
-/* The second superblock is a copy of the first. */
-static void seal(uint8_t *image)
+static void open_pool(bool wide, cm_options *o)
 {
-    struct cm_super *sb = (void *)image;
-    sb->xxh3 = cm_format_super_sum(sb);
-    memcpy(image + CM_SUPER_STRIDE, sb, sizeof(*sb));
-}
-
-static void open_pool(bool wide, const cm_options *o)
-{
+    arena_give(o);
     memcpy(w.pool, w.image[wide], (size_t)w.front[wide]);
     must(cm_open_memory(w.pool, w.bytes[wide], o, &w.cache), "cm_open_memory");
 }
@@ -576,7 +570,8 @@ static void make_image(bool wide)
     for (uint64_t seen = 0; __builtin_popcountll(seen) != 4; sb->hash_seed++) {
         if (sb->hash_seed > 1000)
             fail("no such image", sb->hash_seed, 0);
-        seal(w.image[wide]);
+        sb->xxh3 = cm_format_super_sum(sb);
+        memcpy(w.image[wide] + CM_SUPER_STRIDE, sb, sizeof(*sb)); /* the second copy */
         open_pool(wide, &o);
         seen = wide ? 0 : 15;
         for (uint64_t i = 0; i < 4; i++)
