@@ -13,10 +13,10 @@
 # N failed, N skipped", one a target, and the same without one: the total. Exit status: 0 all is
 # well, 1 something failed, 2 wrong usage, as a FILTER that names no suite.
 #
-# Without a FILTER some long suites run a part of what they have, and others take turns: a ninth of
-# the mount's run with a commit, a third of the front ends' and of what is far from a promise, and
-# half of what runs a second time, with sanitizers and in emulators. Of four commits the first has
-# the address sanitizer, the second the guest and the builds with all checks and with the thread
+# Without a FILTER some long suites run a part of what they have, and others take turns: a twelfth
+# of the mount's run with a commit, a quarter of the front ends' and of what is far from a promise,
+# and half of what runs a second time, with sanitizers and in emulators. Of four commits the first
+# has the address sanitizer, the second the guest and the builds with all checks and with the thread
 # sanitizer, the third arm64 (and each third time musl), the fourth Windows. The rest runs with the
 # next commits.
 #
@@ -116,13 +116,13 @@ its_turn() {
   mount-mutants | examples/cpp | examples/freestanding) ;; # short; as what is built
   mount-* | mount/*)
     mounts=$((mounts + 1))
-    [ $(((mounts + commits) % 9)) = 0 ]
+    [ $(((mounts + commits) % 12)) = 0 ]
     ;;
   bench* | budget | crash/failures | crash/grow-failures | crash/probation* | crash/seal | \
     examples/* | faults* | filter/* | nbdkit-boot | nbdkit-cuts | objects/* | policy | \
     policy/advice | policy/ended | service/* | site | tool-* | winfsp*)
     fars=$((fars + 1))
-    [ $(((fars + commits) % 3)) = 0 ]
+    [ $(((fars + commits) % 4)) = 0 ]
     ;;
   esac
 }
