@@ -151,10 +151,9 @@ int cm_keep_enter(struct cm_cache *c, uint64_t incarnation, uint64_t size)
     cm_lock_acquire(&k->lock);
     if (cm_incarnations_find(&k->table, incarnation))
         e = 0; /* it is kept already, and counts */
-    else if (k->blocks + blocks > cm_keep_most(c))
+    else if (k->blocks + blocks > cm_keep_most(c) ||
+             k->table.used >= cm_keep_most_files(c)) /* records that others cannot have */
         e = CM_EKEEP;
-    else if (k->table.used >= cm_keep_most_files(c))
-        e = CM_EKEEP; /* their records are not given away: others would have none */
     else if (2 * (k->table.used + 1) > k->table.cells)
         e = CM_ENOMEM; /* other files took the room that was made */
     else

@@ -31,7 +31,7 @@ KEEP = [
     _m('keep, forget', 'a file that is forgotten is kept no more', 'unit keep forget', ATTACH,
        '    cm_keep_move(c, r->incarnation, 0, 0);\n', ''),
     _m('keep, share', 'kept files have half of the slots', 'unit keep share', KEEP_C,
-       '> cm_keep_most(c))\n        e = CM_EKEEP;', '> UINT64_MAX / 2)\n        e = CM_EKEEP;'),
+       '> cm_keep_most(c) ||', '> UINT64_MAX / 2 ||'),
     _m('keep, records', '... and half of the file table', 'unit keep records', KEEP_C,
        'k->table.used >= cm_keep_most_files(c)', 'false'),
     _m('keep, no record', 'that a file gets no record is said', 'unit keep records_over', ATTACH,
