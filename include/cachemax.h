@@ -255,7 +255,9 @@ CM_API void cm_file_id_set_key(cm_file_id *id, const void *key, size_t len);
 /* cm_validator.size if the size is not known. */
 #define CM_SIZE_UNKNOWN UINT64_MAX
 /* cm_validator.changed_ns if the last change lies so far back that no power cut can undo it, or if
- * the origin's own system takes care of that (a web server, an object store). */
+ * the origin's own system takes care of that (a web server, an object store). It counts whatever
+ * the clocks of this machine show. A time that a clock showed says less, so if you have one from
+ * before 1970, give CM_CHANGED_LONG_AGO + 1. */
 #define CM_CHANGED_LONG_AGO INT64_C(1)
 #define CM_PROOF_BYTES 32u
 
@@ -292,7 +294,8 @@ typedef struct cm_validator {
     uint64_t size;     /* of the file in bytes, or CM_SIZE_UNKNOWN */
     /* When the file changed last, by the wall clock, in nanoseconds since 1970; 0: not known. A
      * file that changed after the system booted may hold writes that a power cut would take back
-     * (cm_file_info.dirty). See CM_CHANGED_LONG_AGO. It is not compared. */
+     * (cm_file_info.dirty). So may any file if nobody knows when it booted, as in a container with
+     * a clock of its own. See CM_CHANGED_LONG_AGO. It is not compared. */
     int64_t changed_ns;
     /* Any bytes. All zero: none, so the file is new whenever it is attached for the first time. */
     uint8_t proof[CM_PROOF_BYTES];

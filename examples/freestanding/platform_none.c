@@ -158,7 +158,7 @@ int64_t cm_plat_wall_ns(void)
 
 int64_t cm_plat_boot_wall_ns(void)
 {
-    return INT64_MIN; /* unknown: every file is born dirty */
+    return INT64_MIN; /* unknown: files are born dirty, but for CM_CHANGED_LONG_AGO */
 }
 
 /* ---- Identity: unknown ----------------------------------------------------------------------- */

@@ -179,7 +179,8 @@ static inline void cm_plat_validator(cm_validator *v, uint64_t size, int64_t mti
     const int64_t last = mtime_ns > ctime_ns ? mtime_ns : ctime_ns;
     static_assert(sizeof(word) == CM_PROOF_BYTES, "a proof holds four numbers");
     *v = (cm_validator){ .struct_size = sizeof(*v), .size = size };
-    v->changed_ns = last > CM_CHANGED_LONG_AGO ? last : CM_CHANGED_LONG_AGO; /* 0: not known */
+    /* Neither 0 (not known) nor CM_CHANGED_LONG_AGO: a clock showed it, perhaps a wrong one. */
+    v->changed_ns = last > CM_CHANGED_LONG_AGO ? last : CM_CHANGED_LONG_AGO + 1;
     memcpy(v->proof, word, sizeof(word));
 }
 uint32_t cm_plat_pid(void);

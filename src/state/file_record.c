@@ -287,10 +287,12 @@ int64_t cm_file_boot_wall(struct cm_cache *c)
 /* Could the origin hold writes that a power cut would take back? */
 bool cm_file_born_dirty(struct cm_cache *c, const cm_validator *v)
 {
-    const int64_t boot = cm_file_boot_wall(c);
-    if (!v || boot < INT64_MIN + BOOT_MARGIN_NS)
+    if (v && v->changed_ns == CM_CHANGED_LONG_AGO)
+        return false; /* also if the boot is unknown, or was in 1970 by the clock */
+    if (!v || v->changed_ns == 0)
         return true; /* unknown */
-    return v->changed_ns == 0 || v->changed_ns > boot - BOOT_MARGIN_NS;
+    const int64_t boot = cm_file_boot_wall(c);
+    return boot < INT64_MIN + BOOT_MARGIN_NS || v->changed_ns > boot - BOOT_MARGIN_NS;
 }
 
 /* ---- Failed fsyncs --------------------------------------------------------------------------- */

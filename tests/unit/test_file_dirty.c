@@ -386,12 +386,15 @@ static void test_sync_then_change(void)
 
 /* ---- A clock that is set --------------------------------------------------------------------- */
 
-static int64_t clock_set_by; /* the wall clock, and so the boot as it seems */
+static int64_t clock_set_by;   /* the wall clock, and so the boot as it seems */
+static const int64_t *boot_at; /* instead of all that */
+static unsigned boot_asked;
 int64_t __real_cm_plat_boot_wall_ns(void);
 int64_t __wrap_cm_plat_boot_wall_ns(void);
 int64_t __wrap_cm_plat_boot_wall_ns(void)
 {
-    return __real_cm_plat_boot_wall_ns() + clock_set_by;
+    boot_asked++;
+    return boot_at ? *boot_at : __real_cm_plat_boot_wall_ns() + clock_set_by;
 }
 
 #define YEAR_NS (INT64_C(365) * 24 * 3600 * 1000000000)
@@ -424,6 +427,38 @@ static void test_clock_set_back(void)
     detach(f);
     clock_set_by = 0;
     pool_end(&p);
+}
+
+/* What changed long ago is clean whatever the clocks say: if nobody knows the boot, and on a board
+ * whose clock begins in 1970. A time that such a clock showed is none of long ago. */
+static void test_long_ago(void)
+{
+    static const int64_t boots[] = { INT64_MIN, -YEAR_NS, 0, INT64_C(100) * 1000000000 };
+    NEED_DAX;
+    for (unsigned i = 0; i < 4; i++) {
+        CASE("boot %u", i);
+        struct pool p;
+        cm_validator v = val(100 * BLK, 7), shown;
+        cm_plat_validator(&shown, 100 * BLK, -2, -1, 0);
+        boot_at = &boots[i];
+        REQUIRE(dax_pool(&p) == 0);
+        boot_asked = 0;
+        cm_file *f = warm(&p, 1, &v, 0);
+        CHECK_EQ(info_of(f).dirty, 0);
+        CHECK_EQ(boot_asked, 0); /* it takes system calls */
+        detach(f);
+        shown = fresh(shown);
+        f = warm(&p, 2, &shown, 0);
+        CHECK_EQ(info_of(f).dirty, 1);
+        detach(f);
+        crash_and_boot(&p);
+        v = fresh(v);
+        shown = fresh(shown);
+        expect_kept(&p, 1, &v, true);
+        expect_kept(&p, 2, &shown, false);
+        boot_at = NULL;
+        pool_end(&p);
+    }
 }
 
 static void test_failed_sync(void)
@@ -756,6 +791,7 @@ static void test_second_open_judges(void)
 const struct harness_test file_dirty_tests[] = {
     TEST(sync_then_change),
     TEST(clock_set_back),
+    TEST(long_ago),
     TEST(unsynced),
     TEST(unsynced_clean_close),
     TEST(mark_over_sessions),

@@ -407,8 +407,8 @@ static bool identify(struct fc_file *f, const void *via, struct cmp_validator *v
                                          (has_writer(f) ? CM_RACY_WRITER : 0),
                                  .given = 1 };
     v->changed_ns = facts.written_ns > facts.changed_ns ? facts.written_ns : facts.changed_ns;
-    if (v->changed_ns < CM_CHANGED_LONG_AGO)
-        v->changed_ns = CM_CHANGED_LONG_AGO;
+    if (v->changed_ns <= CM_CHANGED_LONG_AGO) /* it means more than an old time */
+        v->changed_ns = CM_CHANGED_LONG_AGO + 1;
     memcpy(v->proof, &facts.size, 8);
     memcpy(v->proof + 8, &facts.written_ns, 8);
     memcpy(v->proof + 16, &facts.changed_ns, 8);
