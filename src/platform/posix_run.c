@@ -3,7 +3,8 @@
  * posix_run.c - platform.h on Linux: process, clocks, memory, threads, CPU.
  *
  * Owns the process, clocks, memory, threads and what only the system can say about the CPU. It has
- * one piece of process-wide state: the thread numbers. posix_fork.c has the forks.
+ * two pieces of process-wide state: the thread numbers, and what /proc says of the clocks.
+ * posix_fork.c has the forks.
  *
  * How: each thread has its own data in thread-local memory. The thread's first call prepares that
  * data. If the fault guard is installed later, the thread's next call prepares it once more
@@ -136,39 +137,51 @@ void cm_plat_sleep(uint64_t ns)
     }
 }
 
-/* In a time namespace the clock does not show how long ago the system booted. */
-static bool has_own_clock(void)
+/* The boot was not later than *latest; INT64_MIN: nobody knows. False: look again the next time. */
+static bool look_at_proc(int64_t *latest)
 {
     char text[256];
-    const char *line;
     long long seconds = 0, ns = 0;
+    struct stat proc;
+    const ssize_t n = cm_posix_read_text("/proc/self/timens_offsets", text, sizeof text);
+    const bool none = n < 0 && errno == ENOENT; /* a kernel without time namespaces */
+    const char *const line = n > 0 ? strstr(text, "boottime") : NULL;
 
-    if (cm_posix_read_text("/proc/self/timens_offsets", text, sizeof text) <= 0) {
-        return false; /* a kernel without time namespaces */
+    /* In a time namespace the clock does not show how long ago the system booted. */
+    if (!none && (line == NULL || sscanf(line, "boottime %lld %lld", &seconds, &ns) != 2 ||
+                  seconds != 0 || ns != 0)) {
+        *latest = INT64_MIN;
+        return n > 0;
     }
-    line = strstr(text, "boottime");
-    return line == NULL || sscanf(line, "boottime %lld %lld", &seconds, &ns) != 2 || seconds != 0 ||
-           ns != 0;
+    /* The wall clock may have been set forward since the boot, or may have gone on while a virtual
+     * machine stood still. /proc is mounted early in a boot and keeps that time. */
+    *latest = stat("/proc", &proc) == 0 ? timespec_ns(proc.st_ctim) : INT64_MAX;
+    return !none || stat("/proc/self", &proc) == 0; /* else it is not mounted yet */
 }
 
 int64_t cm_plat_boot_wall_ns(void)
 {
     POSIX_NO_CANCEL;
+    /* What /proc says, and the boot by the clocks when it was read. Another time namespace, in this
+     * process or after a fork, has clocks that show another boot. So it is read again if that moved
+     * by a second, as it also does if somebody sets the wall clock. */
+    static int64_t latest, read_at = INT64_MIN;
     struct timespec up;
-    struct stat proc;
-    int64_t boot;
+    int64_t boot, at, most;
 
     /* CLOCK_BOOTTIME goes on while the system sleeps, CLOCK_MONOTONIC does not. */
-    if (clock_gettime(CLOCK_BOOTTIME, &up) != 0 || has_own_clock()) {
+    if (clock_gettime(CLOCK_BOOTTIME, &up) != 0) {
         return INT64_MIN;
     }
     boot = cm_plat_wall_ns() - timespec_ns(up);
-    /* The wall clock may have been set forward since the boot, or may have gone on while a virtual
-     * machine stood still. /proc is mounted early in a boot and keeps that time. */
-    if (stat("/proc", &proc) == 0 && timespec_ns(proc.st_ctim) < boot) {
-        boot = timespec_ns(proc.st_ctim);
+    at = at_load_acquire(&read_at); /* acquire: pairs with the release below */
+    if (at != INT64_MIN && boot >= at - NS_PER_S && boot <= at + NS_PER_S) {
+        most = at_load_relaxed(&latest); /* relaxed: it is at least as new as read_at */
+    } else if (look_at_proc(&most)) {
+        at_store_relaxed(&latest, most);
+        at_store_release(&read_at, boot); /* release: who sees it sees `latest` */
     }
-    return boot;
+    return boot < most ? boot : most;
 }
 
 /* ---- Memory -------------------------------------------------------------------------------- */

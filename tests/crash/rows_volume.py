@@ -51,4 +51,9 @@ SEEN = [
     _m('mounted volume, tmpfs', 'nor a pool in the next tmpfs',
        'unit platform mounted_tmpfs', PAGECACHE, '    word[1] = fsid;',
        '    word[1] = word[0] == TMPFS_MAGIC ? 0 : fsid;'),
+    _m('boot, read once', 'what /proc says of the clocks is read again with another clock',
+       'unit platform boot_read_again', 'platform/posix_run.c',
+       'if (at != INT64_MIN && boot >= at', 'if (at != INT64_MIN || boot >= at'),
+    _m('boot, unreadable', '... and after it could not be read', 'unit platform boot_read_again',
+       'platform/posix_run.c', 'return n > 0;', 'return true;'),
 ]

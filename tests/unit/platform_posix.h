@@ -52,6 +52,9 @@ void mount_here(const char *type, const char *at, const char *options);
 
 /* The file that the library reads instead of /proc/self/mountinfo; NULL: none. */
 extern const char *mountinfo_is;
+/* The same for /proc/self/timens_offsets, and how often it was opened. */
+extern const char *timens_is;
+extern unsigned timens_opened;
 /* errno of each open() of a file in sysfs. */
 extern int sysfs_refuses;
 /* errno of the ioctl that tells a file system's UUID. */

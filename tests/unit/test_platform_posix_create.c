@@ -217,7 +217,8 @@ MAY_FAIL(int, link, (const char *from, const char *to), (from, to), no_links, EP
 MAY_FAIL(int, rename, (const char *from, const char *to), (from, to), fail_rename != 0, fail_rename)
 MAY_FAIL(int, unlink, (const char *path), (path), once(&fail_unlink), EIO)
 
-const char *mountinfo_is;
+const char *mountinfo_is, *timens_is;
+unsigned timens_opened;
 int sysfs_refuses;
 
 #define OPEN(name)                                                                                 \
@@ -232,6 +233,10 @@ int sysfs_refuses;
         step();                                                                                    \
         if (mountinfo_is && strcmp(path, "/proc/self/mountinfo") == 0)                             \
             path = mountinfo_is;                                                                   \
+        if (strcmp(path, "/proc/self/timens_offsets") == 0) {                                      \
+            timens_opened++;                                                                       \
+            path = timens_is ? timens_is : path;                                                   \
+        }                                                                                          \
         if (sysfs_refuses && strncmp(path, "/sys/", 5) == 0) {                                     \
             errno = sysfs_refuses;                                                                 \
             return -1;                                                                             \

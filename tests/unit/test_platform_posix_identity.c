@@ -199,6 +199,42 @@ static void test_clock_set_forward(void)
     clock_set_by = 0;
 }
 
+/* What /proc says of the clocks takes four system calls. It is read again only if a clock shows
+ * another boot, as in another time namespace, or if it could not be read. */
+static void test_boot_read_again(void)
+{
+    const char *const own = in_dir("own clock");
+    FILE *const f = fopen(own, "w");
+    struct stat proc;
+    if (stat("/proc/self", &proc) != 0)
+        SKIP("no /proc here");
+    REQUIRE(f && fputs("monotonic 0 0\nboottime 1000 0\n", f) >= 0 && fclose(f) == 0);
+    clock_set_by = 10000;
+    timens_is = "/nowhere"; /* an old kernel */
+    const int64_t boot = cm_plat_boot_wall_ns();
+    CHECK(boot != INT64_MIN);
+    timens_opened = 0;
+    timens_is = own;
+    for (unsigned i = 0; i < 5; i++)
+        CHECK(cm_plat_boot_wall_ns() != INT64_MIN);
+    CHECK_EQ(timens_opened, 0);
+    clock_set_by += 1000;
+    CHECK(cm_plat_boot_wall_ns() == INT64_MIN);
+    CHECK(cm_plat_boot_wall_ns() == INT64_MIN);
+    CHECK_EQ(timens_opened, 1);
+    clock_set_by -= 1000;
+    timens_is = "/"; /* cannot be read: nobody knows, until it can be */
+    CHECK(cm_plat_boot_wall_ns() == INT64_MIN);
+    CHECK(cm_plat_boot_wall_ns() == INT64_MIN);
+    CHECK_EQ(timens_opened, 3);
+    timens_is = "/nowhere";
+    CHECK(cm_plat_boot_wall_ns() != INT64_MIN);
+    CHECK_EQ(timens_opened, 4);
+    clock_set_by = 0;
+    timens_is = NULL;
+    CHECK_EQ(unlink(own), 0);
+}
+
 /* ---- Identity ------------------------------------------------------------------------------ */
 
 static void test_boot_id(void)
@@ -748,6 +784,7 @@ static void test_kinds_of_volumes(void)
 
 const struct harness_test platform_posix_identity_tests[] = {
     TEST(clock_set_forward),
+    TEST(boot_read_again),
     TEST(kinds_of_volumes),
     TEST(identify_tick),
     TEST(identify_volume),
