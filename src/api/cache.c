@@ -244,6 +244,8 @@ static int load_super(cm_cache *c, const char *what, uint64_t bytes)
         return e;
     }
     e = cm_format_geometry(&sb, &c->media.geo);
+    if (e == 0 && !c->readonly && !c->shared && !cm_super_has_numbers(&sb))
+        e = CM_EDAMAGED;
     if (e) {
         cm_log(c, CM_LOG_ERROR, "%s: its superblock contradicts itself: " ANEW, what);
         return e;

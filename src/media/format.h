@@ -509,8 +509,8 @@ static inline uint64_t cm_format_max_files(const struct cm_geometry *g)
 /* An incarnation with the "since" of a region of its file names the region's blocks. */
 #define CM_SINCE_SHIFT 56u
 #define CM_INCARNATION_END (UINT64_C(1) << CM_SINCE_SHIFT)
-/* The highest mark of incarnations that a superblock may have: there is room for all that one
- * session gives out. */
+/* The highest mark of incarnations that a superblock may have. No owner writes a higher one. A pool
+ * in use never gets there: from CM_GAP_END on that takes 2^34 ranges. */
 #define CM_INCARNATION_MARK_MAX (CM_INCARNATION_END / 2)
 static inline uint64_t cm_incarnation_number(uint64_t incarnation)
 {

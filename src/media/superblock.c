@@ -517,8 +517,9 @@ int cm_super_incarnation(struct cm_superblocks *s, uint64_t *incarnation)
 {
     int e = 0;
     cm_lock_acquire(&s->lock);
-    assert(s->now.inc_mark < CM_INCARNATION_END - CM_INCARNATION_RANGE); /* cm_format_geometry */
-    if (s->next_incarnation == s->now.inc_mark) {
+    if (s->next_incarnation == s->now.inc_mark && !cm_super_has_numbers(&s->now)) {
+        e = CM_EIO;
+    } else if (s->next_incarnation == s->now.inc_mark) {
         s->now.inc_mark += CM_INCARNATION_RANGE;
         e = s->failed ? CM_EIO : write_both(s);
         if (e)

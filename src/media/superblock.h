@@ -15,6 +15,12 @@
 #define CM_GAP_BYTES 5u
 #define CM_GAP_END (UINT64_C(1) << 54)
 
+/* Can its mark be one range higher? An owner writes such a mark. */
+static inline bool cm_super_has_numbers(const struct cm_super *sb)
+{
+    return sb->inc_mark <= CM_INCARNATION_MARK_MAX - CM_INCARNATION_RANGE;
+}
+
 struct cm_superblocks {
     struct cm_media *media;
     struct cm_plat_file *file;  /* to sync; NULL: memory */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_regions.py - rows of mutants.py about regions: intents, what a crash of the system takes,
 and the boots in cells and headers."""
-from rows import _m, _INTENT, _SETTLE, FILE, FORGET, RECORD, REGION, SLOT, STEPS
+from rows import _m, _INTENT, _SETTLE, FILE, FORGET, RECORD, REGION, SLOT, STEPS, SUPER
 
 _DIRTY = 'crash fill-a0,write-plain,fill-a0'
 
@@ -163,6 +163,10 @@ REGIONS = [
        'seq | (uint64_t)m->boot << CM_W0_BOOT_SHIFT;', 'seq | (uint64_t)m->counted >> 1;'),
     _m('mark too high', 'numbers of incarnations have 56 bits', 'unit file mark_too_high',
        'media/format.c', 'sb->inc_mark > CM_INCARNATION_MARK_MAX', 'sb->inc_mark > UINT64_MAX - 1'),
+    _m('mark too high, owner', 'an owner does not open what leads to such a mark',
+       'unit file mark_too_high', 'api/cache.c', ' && !cm_super_has_numbers(&sb))', ' && 0)'),
+    _m('mark too high, session', 'nor does it write one later', 'unit file mark_too_high', SUPER,
+       ' && !cm_super_has_numbers(&s->now)) {', ' && 0) {'),
     _m('exclusive, want', 'no validator is wanted of an exclusive file',
        'unit file exclusive_killed', 'protocol/bracket.c',
        'f->want = !(f->flags & CM_EXCLUSIVE);', 'f->want = true;'),

@@ -54,19 +54,31 @@ static uint64_t pool_of_one(struct pool *p, uint64_t bytes, uint64_t blocks)
     return mark;
 }
 
-/* Numbers have 56 bits. A mark from which they might overflow is damage. */
+/* Numbers have 56 bits. A mark from which they might overflow is damage. So is one from which an
+ * owner would write such a mark, and no owner does. */
 static void test_mark_too_high(void)
 {
+    const uint64_t most = CM_INCARNATION_MARK_MAX;
     struct pool p;
+    uint64_t number;
     (void)pool_of_one(&p, 4 * MIB, 32);
-    set_mark(&p, CM_INCARNATION_MARK_MAX + 1);
-    CHECK_EQ(cm_open_memory(p.base, p.bytes, &p.o, &p.c), CM_EDAMAGED);
-    set_mark(&p, CM_INCARNATION_MARK_MAX);
+    for (unsigned i = 0; i < 3; i++) {
+        CASE("i %u", i);
+        set_mark(&p, i == 0 ? most + 1 : i == 1 ? most : most - CM_INCARNATION_RANGE + 1);
+        CHECK_EQ(cm_open_memory(p.base, p.bytes, &p.o, &p.c), CM_EDAMAGED);
+        CHECK_EQ(super_at(&p, 0)->state, CM_SUPER_CLEAN); /* nothing was written */
+    }
+    set_mark(&p, most - CM_INCARNATION_RANGE);
     REQUIRE(pool_up(&p) == 0);
+    CHECK_EQ(super_at(&p, 0)->inc_mark, most);
     cm_file *f = attach(&p, 2, 32 * BLK, 1, 0);
-    CHECK(info_of(f).incarnation >= CM_INCARNATION_MARK_MAX);
+    CHECK(info_of(f).incarnation >= most - CM_INCARNATION_RANGE);
     CHECK_EQ(put_all(f, 0, 2, 1), 2);
     CHECK_EQ(hits(f, 0, 2, 1), 2);
+    p.c->super.next_incarnation = most; /* as if this session had given out its range */
+    CHECK_EQ(cm_super_incarnation(&p.c->super, &number), CM_EIO);
+    CHECK_EQ(super_at(&p, 0)->inc_mark, most);
+    CHECK_EQ(super_at(&p, 1)->inc_mark, most);
     pool_end(&p);
 }
 
