@@ -1863,9 +1863,9 @@ typedef struct cm_check_report {
 } cm_check_report;
 #define CM_CHECK_REPORT_INIT CM_INIT_(cm_check_report)
 /* Verifies the whole pool, beside other calls or opened read-only. Reads every slot, so it takes
- * long. `flags`: CM_CHECK_*. `progress` may be NULL. It gets the slots done and in all; a return
- * value other than 0 cancels (CM_ECANCELED). `ctx` is passed to it. *report is filled in; it may be
- * NULL.
+ * long. `flags`: CM_CHECK_*. `progress` may be NULL. It gets the slots done and in all: none are
+ * done while it reads the file table and the index, which comes first. A return value other than 0
+ * cancels (CM_ECANCELED). `ctx` is passed to it. *report is filled in; it may be NULL.
  * Returns 0 if the pool is sound or was repaired. Returns CM_DAMAGED if damage is left; unreadable
  * media cannot be repaired. What a crash alone can leave is not damage.
  * CM_EINVAL CM_EREADONLY (repair of a read-only pool) CM_ECANCELED CM_ESEAL (what a callback of the

@@ -24,16 +24,28 @@
 #endif
 
 #define OLD_EPOCHS 16u       /* how far back left-overs are recognised */
-#define PROGRESS_SLOTS 4096u /* between two calls of progress */
+#define PROGRESS_EVERY 4096u /* records, buckets, pages or slots between two calls of progress */
 
 struct check {
     struct cm_cache *c;
     bool repair, payload;
+    int (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx; /* of progress */
+    bool canceled;
     cm_check_report *r;
+    uint64_t slots; /* to be looked at */
     uint64_t old_key[OLD_EPOCHS];
     unsigned old_keys;
     uint64_t first, each; /* of the index that is looked at: first bucket, buckets of a stripe */
 };
+
+/* Before record, bucket, page or slot i. No lock is held. False: the caller has cancelled. */
+static bool goes_on(struct check *k, uint64_t i)
+{
+    if (k->progress && !k->canceled && i % PROGRESS_EVERY == 0)
+        k->canceled = k->progress(k->ctx, k->r->slots, k->slots) != 0;
+    return !k->canceled;
+}
 
 static void learn_old_keys(struct check *k)
 {
@@ -238,14 +250,15 @@ static void check_index(struct check *k)
     const uint64_t index = cm_media_index(m); /* if the pool grows meanwhile: what it grew from */
     k->first = cm_index_first(index);
     k->each = cm_index_stripe_buckets(index);
-    for (uint64_t b = k->first; b < k->first + m->geo.stripes * k->each; b++) {
+    for (uint64_t i = 0; i < m->geo.stripes * k->each && goes_on(k, i); i++) {
+        const uint64_t b = k->first + i;
         if (cm_index_load_bucket(m, b, cell)) {
             k->r->unreadable += !cm_index_is_hole(m, b);
             continue;
         }
-        for (unsigned i = 0; i < CM_BUCKET_CELLS; i++)
-            if (cell[i] != 0)
-                check_cell(k, b, i, cell[i]);
+        for (unsigned n = 0; n < CM_BUCKET_CELLS; n++)
+            if (cell[n] != 0)
+                check_cell(k, b, n, cell[n]);
     }
 }
 
@@ -260,7 +273,7 @@ static void check_records(struct check *k)
     const struct cm_media *m = &k->c->media;
     struct cm_record r;
     bool whole;
-    for (uint64_t p = 0; p < m->geo.record_buckets * CM_RECORD_WAYS; p++) {
+    for (uint64_t p = 0; p < m->geo.record_buckets * CM_RECORD_WAYS && goes_on(k, p); p++) {
         const int e = cm_record_at(m, p, &r, &whole);
         if (e == CM_ESEAL) /* check_pool() says so */
             continue;
@@ -292,58 +305,53 @@ static void check_memo(struct check *k)
 {
     const struct cm_media *m = &k->c->media;
     const uint64_t pages = at_load_relaxed(&m->geo.memo_pages);
-    for (uint64_t i = 0; i < pages; i++)
+    for (uint64_t i = 0; i < pages && goes_on(k, i); i++)
         k->r->unreadable += !cm_memo_readable(m, i);
 }
 
-static int check_pool(struct cm_cache *c, uint32_t flags,
-                      int (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
-                      cm_check_report *report)
+/* CM_DAMAGED: more is wrong than was dropped. */
+static int judge(const struct check *k)
 {
-    struct check k = { .c = c, .r = report };
-    const uint32_t failures = cm_seal_failures(&c->sealing);
-    k.repair = (flags & CM_CHECK_REPAIR) != 0;
-    k.payload = !(flags & CM_CHECK_METADATA);
-    report->superblocks_damaged = c->super.damaged;
-    report->would_empty = c->must_empty;
-    learn_old_keys(&k);
-    check_records(&k);
-    check_index(&k);
-    check_memo(&k);
-    const uint64_t slots = cm_media_slots(&c->media);
-    bool canceled = false;
-    for (uint64_t s = 0; s < slots && !canceled; s++) {
-        canceled = progress && s % PROGRESS_SLOTS == 0 && progress(ctx, s, slots);
-        if (!canceled)
-            check_slot(&k, s);
-    }
-    if (progress && !canceled)
-        (void)progress(ctx, slots, slots);
-    if (k.repair)
-        cm_media_fence(&c->media); /* what was dropped stays dropped */
-    if (canceled)
-        return CM_ECANCELED;
-    if (cm_seal_failures(&c->sealing) != failures)
-        return CM_ESEAL; /* what it covers was not judged */
-    uint64_t damage = report->bad_headers + report->bad_payload + report->unreadable +
-                      report->bad_cells + report->duplicates;
-    if (report->would_empty)
+    const cm_check_report *r = k->r;
+    const uint64_t damage =
+        r->bad_headers + r->bad_payload + r->unreadable + r->bad_cells + r->duplicates;
+    if (r->would_empty)
         return 0;
     /* A crash may leave a torn record and one torn superblock copy. Neither is used, so they are no
      * damage. But a torn record is among those that were dropped. */
-    const uint64_t cut_short = report->torn_records + report->torn;
-    const bool left = k.repair ? damage + cut_short > report->dropped : damage > 0;
+    const uint64_t cut_short = r->torn_records + r->torn;
+    const bool left = k->repair ? damage + cut_short > r->dropped : damage > 0;
     return left ? CM_DAMAGED : 0;
+}
+
+static int check_pool(struct check *k)
+{
+    struct cm_cache *c = k->c;
+    const uint32_t failures = cm_seal_failures(&c->sealing);
+    k->r->superblocks_damaged = c->super.damaged;
+    k->r->would_empty = c->must_empty;
+    k->slots = cm_media_slots(&c->media);
+    learn_old_keys(k);
+    check_records(k);
+    check_index(k);
+    check_memo(k);
+    for (uint64_t s = 0; s < k->slots && goes_on(k, s); s++)
+        check_slot(k, s);
+    if (k->progress && !k->canceled)
+        (void)k->progress(k->ctx, k->slots, k->slots);
+    if (k->repair)
+        cm_media_fence(&c->media); /* what was dropped stays dropped */
+    if (k->canceled)
+        return CM_ECANCELED;
+    if (cm_seal_failures(&c->sealing) != failures)
+        return CM_ESEAL; /* what it covers was not judged */
+    return judge(k);
 }
 
 /* ---- The public call ------------------------------------------------------------------------- */
 
 struct check_call {
-    cm_cache *c;
-    uint32_t flags;
-    int (*progress)(void *ctx, uint64_t done, uint64_t total);
-    void *ctx;
-    cm_check_report *report;
+    struct check check;
     struct cm_callback frame;
     int result;
 };
@@ -351,7 +359,7 @@ struct check_call {
 static void run_check(void *arg)
 {
     struct check_call *k = arg;
-    k->result = check_pool(k->c, k->flags, k->progress, k->ctx, k->report);
+    k->result = check_pool(&k->check);
 }
 
 static void end_check(void *arg)
@@ -373,9 +381,12 @@ int cm_check(cm_cache *c, uint32_t flags, int (*progress)(void *ctx, uint64_t do
     if (c->shared)
         return CM_ENOTSUP; /* the owner changes what it would look at */
     cm_check_report r = { 0 };
-    struct check_call k = {
-        .c = c, .flags = flags, .progress = progress, .ctx = ctx, .report = &r
-    };
+    struct check_call k = { .check = { .c = c,
+                                       .repair = (flags & CM_CHECK_REPAIR) != 0,
+                                       .payload = !(flags & CM_CHECK_METADATA),
+                                       .progress = progress,
+                                       .ctx = ctx,
+                                       .r = &r } };
     if (cm_cache_whole(c))
         return CM_ETRUNCATED; /* what was cut off may read as zeros, which are no damage */
     cm_callback_begin(c, &k.frame);

@@ -221,6 +221,12 @@ BLOCKS = [
     _m('sequence', 'next sequence at publishing', 'unit block sequence',
        SLOT, '(h->w0 + 1) & CM_W0_SEQ_MASK;', 'h->w0 & CM_W0_SEQ_MASK;'),
     _m('sequence kept', 'sequence kept when invalid', 'unit block sequence', *_SEQ_KEPT),
+    _m('check, records', 'a check can be cancelled while it reads the file table',
+       'unit check progress_of_metadata', 'api/check.c', '; p < m->geo.record_buckets * '
+       'CM_RECORD_WAYS && goes_on(k, p); p++)', '; p < m->geo.record_buckets * '
+       'CM_RECORD_WAYS; p++)'),
+    _m('check, index', '... and the index', 'unit check progress_of_metadata', 'api/check.c',
+       'i < m->geo.stripes * k->each && goes_on(k, i)', 'i < m->geo.stripes * k->each'),
     _m('check kept', 'check cleared when invalid: only VALID is', 'unit block flipped_dead_header',
        'media/slot.h', 'w0, w0 & CM_W0_SEQ_MASK);', 'w0, w0 & ~(uint64_t)CM_W0_VALID);'),
     _m('w0 after the copy', 'second look at w0 after the copy', 'crash full read-torn',

@@ -624,11 +624,50 @@ static void test_progress(void)
     CHECK_EQ(cm_check(p.c, 0, on_progress, &g, &r), 0);
     CHECK_EQ(g.last, p.c->media.geo.slots);
     CHECK_EQ(g.total, p.c->media.geo.slots);
-    CHECK(g.calls >= 3);
-    g = (struct progress){ .stop_at = 2 };
+    const uint64_t before_end = g.calls - 1;
+    CHECK(before_end >= 3);
+    g = (struct progress){ .stop_at = before_end };
     CHECK_EQ(cm_check(p.c, 0, on_progress, &g, &r), CM_ECANCELED);
-    CHECK_EQ(g.calls, 2);
-    CHECK(r.slots < p.c->media.geo.slots);
+    CHECK_EQ(g.calls, before_end);
+    CHECK(r.slots > 0 && r.slots < p.c->media.geo.slots);
+    pool_end(&p);
+}
+
+#define STEP 4096u /* records, buckets, pages or slots */
+
+static uint64_t steps(uint64_t n)
+{
+    return (n + STEP - 1) / STEP;
+}
+
+/* The records, the index and the policy are read before the slots. That can be cancelled, too, and
+ * meanwhile none of the slots is done. */
+static void test_progress_of_metadata(void)
+{
+    struct pool p;
+    struct progress g = { 0 };
+    cm_check_report r = CM_CHECK_REPORT_INIT;
+    pool_make(&p, 64 * MIB, 3 * STEP);
+    REQUIRE(pool_up(&p) == 0);
+    const struct cm_geometry *geo = &p.c->media.geo;
+    const uint64_t records = steps(geo->record_buckets * CM_RECORD_WAYS);
+    const uint64_t buckets =
+        steps(geo->stripes * cm_index_stripe_buckets(cm_media_index(&p.c->media)));
+    const uint64_t pages = steps(geo->memo_pages);
+    CHECK(records >= 3 && buckets >= 1 && pages >= 1);
+    *cell_of(p.c, 1, 0) = cm_cell_make(1, 0, geo->slots); /* there is no such slot */
+    CHECK_EQ(cm_check(p.c, 0, on_progress, &g, &r), CM_DAMAGED);
+    CHECK_EQ(g.calls, records + buckets + pages + steps(geo->slots) + 1);
+    for (uint64_t stop_at = 1; stop_at <= records + buckets + pages + 1; stop_at++) {
+        CASE("stop at %u", (unsigned)stop_at);
+        g = (struct progress){ .stop_at = stop_at };
+        CHECK_EQ(cm_check(p.c, 0, on_progress, &g, &r), CM_ECANCELED);
+        CHECK_EQ(g.calls, stop_at);
+        CHECK_EQ(g.last, 0);
+        CHECK_EQ(g.total, geo->slots);
+        CHECK_EQ(r.slots, 0);
+        CHECK(stop_at > records + 1 || r.bad_cells == 0);
+    }
     pool_end(&p);
 }
 
@@ -645,19 +684,25 @@ static void note_fence(void *ctx)
     below.fence(ctx);
 }
 
+static int stop_when_dropped(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)done, (void)total;
+    return *(const uint64_t *)ctx == 0;
+}
+
 /* What a repair has dropped before it is cancelled stays dropped. */
 static void test_cancelled_repair(void)
 {
     struct pool p;
-    struct progress g = { .stop_at = 1 };
     cm_check_report r = { .struct_size = sizeof(r) };
     REQUIRE(pool_new(&p, MIB) == 0);
-    *cell_of(p.c, 1, 0) = cm_cell_make(1, 0, p.c->media.geo.slots);
+    uint64_t *cell = cell_of(p.c, 1, 0);
+    *cell = cm_cell_make(1, 0, p.c->media.geo.slots);
     counted = below = *p.c->media.ops;
     counted.flush = note_flush;
     counted.fence = note_fence;
     p.c->media.ops = &counted;
-    CHECK_EQ(cm_check(p.c, CM_CHECK_REPAIR, on_progress, &g, &r), CM_ECANCELED);
+    CHECK_EQ(cm_check(p.c, CM_CHECK_REPAIR, stop_when_dropped, cell, &r), CM_ECANCELED);
     p.c->media.ops = &below;
     CHECK_EQ(r.dropped, 1);
     CHECK_EQ(unfenced, 0);
@@ -734,6 +779,7 @@ static const struct harness_test tests[] = {
     TEST(unreadable_memo),
     TEST(no_report),
     TEST(progress),
+    TEST(progress_of_metadata),
     TEST(cancelled_repair),
     TEST(online),
 };
