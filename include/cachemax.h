@@ -1074,8 +1074,11 @@ CM_API int cm_file_close(cm_file *file);
 typedef struct cm_file_iter cm_file_iter;
 
 enum {
-    CM_FILES_COUNT = 1u << 0 /* count the cached bytes of each file: reads every header of the pool
-                              * once */
+    CM_FILES_COUNT = 1u << 0, /* count the cached bytes of each file: reads every header of the pool
+                               * once */
+    /* begin reads nothing. cm_files_next() reads in short steps, and returns CM_EBUSY after each
+     * one until all is read: call it again, or end the iteration, which cancels it. */
+    CM_FILES_STEPS = 1u << 1
 };
 /* Lists the files that the pool knows: all that have a record, attached or not, and attached files
  * without a record. Each comes once. A file that comes or goes meanwhile may be listed or not.
@@ -1091,7 +1094,8 @@ CM_API int cm_files_begin(cm_cache *cache, uint32_t flags, cm_file_iter **iter);
  * were counted at the begin, or 0 if the file was forgotten since. No lock is held between two
  * calls. A file whose fsync failed is listed, too: `bypassed`. `validator` and `info` may be NULL.
  * CM_EABSENT (there is no further file) CM_EINVAL (a struct_size is invalid) CM_ESEAL (the file's
- * record could not be judged; the next call tries the same file again). */
+ * record could not be judged; the next call tries the same file again). With CM_FILES_STEPS also
+ * CM_EBUSY (not all is read yet) CM_ENOMEM. */
 CM_API int cm_files_next(cm_file_iter *iter, cm_validator *validator, cm_file_info *info);
 /* Releases an iteration. NULL: does nothing. */
 CM_API void cm_files_end(cm_file_iter *iter);

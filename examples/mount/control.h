@@ -32,6 +32,8 @@ bool control_is_text(struct control_client *c, const char *name, const char *tex
 bool control_at(struct control_client *c, uint64_t done, uint64_t total);
 /* The client has gone, or the mount ends. */
 bool control_cancelled(struct control_client *c);
+/* The next file of a listing with CM_FILES_STEPS. CM_ECANCELED: end the work. */
+int control_next_file(struct control_client *c, cm_file_iter *it, cm_file_info *info);
 
 /* Waits so long, or until the client wants no more of this answer: it has closed its side or the
  * half of it that asks, or the mount ends. False: so it is. What is said then may still arrive. */

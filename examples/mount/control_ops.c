@@ -375,18 +375,29 @@ static int unpin_file(const cm_file_info *info)
     return rc;
 }
 
+/* In steps: to read the file table of a large pool takes longer than the end of the mount waits. */
+int control_next_file(struct control_client *c, cm_file_iter *it, cm_file_info *info)
+{
+    int rc;
+
+    do
+        rc = control_cancelled(c) ? CM_ECANCELED : cm_files_next(it, NULL, info);
+    while (rc == CM_EBUSY);
+    return rc;
+}
+
 /* All files of the pool, also those that were deleted while nobody looked. */
 static int unpin_all(struct control_client *c, const struct control_request *r)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
     cm_file_iter *it;
     uint64_t files = 0;
-    int rc = cache_on() ? cm_files_begin(mnt.cache, 0, &it) : CM_EFORGET, first = 0;
+    int rc = cache_on() ? cm_files_begin(mnt.cache, CM_FILES_STEPS, &it) : CM_EFORGET, first = 0;
 
     (void)r;
     if (rc < 0)
         return rc;
-    while ((rc = cm_files_next(it, NULL, &info)) == 0 && !control_cancelled(c)) {
+    while ((rc = control_next_file(c, it, &info)) == 0) {
         if (!info.keep)
             continue;
         rc = unpin_file(&info);
@@ -638,14 +649,12 @@ static int files(struct control_client *c, const struct control_request *r)
 {
     cm_file_info info = { .struct_size = sizeof(info) };
     cm_file_iter *it;
-    int rc = cm_files_begin(mnt.cache, (uint32_t)r->number & CM_FILES_COUNT, &it);
+    int rc =
+        cm_files_begin(mnt.cache, ((uint32_t)r->number & CM_FILES_COUNT) | CM_FILES_STEPS, &it);
 
     if (rc < 0)
         return rc;
-    while ((rc = cm_files_next(it, NULL, &info)) == 0) {
-        rc = control_cancelled(c) ? CM_ECANCELED : tell_file(c, &info);
-        if (rc < 0)
-            break;
+    while ((rc = control_next_file(c, it, &info)) == 0 && (rc = tell_file(c, &info)) == 0) {
     }
     cm_files_end(it);
     return rc == CM_EABSENT ? 0 : rc;

@@ -286,8 +286,8 @@ static void tell_grown(struct control_client *c, const cm_grow_report *g)
     r.old_size = g->old_size;
     r.blocks = g->blocks + g->dropped;
     r.no_room = g->dropped;
-    if (cm_files_begin(mnt.cache, 0, &it) == 0) {
-        for (; cm_files_next(it, NULL, &f) == 0; r.files++)
+    if (cm_files_begin(mnt.cache, CM_FILES_STEPS, &it) == 0) {
+        for (; control_next_file(c, it, &f) == 0; r.files++)
             r.kept_files += f.keep != 0;
         cm_files_end(it);
     }

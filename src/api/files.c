@@ -19,6 +19,8 @@
 #include "api/checked_calls.h"
 #endif
 
+#define STEP 4096u /* records, chains of files, or headers that are read at once */
+
 /* ---- Names ----------------------------------------------------------------------------------- */
 
 /* `text` may be NULL. */
@@ -61,11 +63,28 @@ static int count_bytes(void *ctx, const struct cm_surveyed *b)
     return 0;
 }
 
-static int count(struct cm_file_list *l)
+static int count(cm_file_iter *it, uint64_t most)
 {
-    const struct cm_survey s = { is_listed, count_bytes, l };
-    (void)cm_survey_blocks(l->cache, &s);
-    return l->error;
+    struct cm_cache *c = it->list.cache;
+    const struct cm_survey s = { is_listed, count_bytes, &it->list };
+    const uint64_t slots = cm_media_slots(&c->media), first = it->slot;
+    it->slot = slots - first < most ? slots : first + most;
+    (void)cm_survey_slots(c, &s, first, it->slot);
+    if (it->slot < slots)
+        return CM_EBUSY;
+    (void)cm_survey_buffer(c, &s);
+    return it->list.error;
+}
+
+/* Goes on with the reading, by `most` records, chains of files, or headers. CM_EBUSY: there are
+ * more. */
+static int read_on(cm_file_iter *it, uint64_t most)
+{
+    int e = it->whole || it->slot > 0 ? 0 : cm_file_list_collect(&it->list, most);
+    if (e == 0 && it->counted && !it->whole)
+        e = count(it, most);
+    it->whole |= e == 0;
+    return e;
 }
 
 int cm_files_begin(cm_cache *c, uint32_t flags, cm_file_iter **iter)
@@ -73,16 +92,14 @@ int cm_files_begin(cm_cache *c, uint32_t flags, cm_file_iter **iter)
     int e = cm_enter_cache(c);
     if (e)
         return e;
-    if (!iter || (flags & ~(uint32_t)CM_FILES_COUNT))
+    if (!iter || (flags & ~(uint32_t)(CM_FILES_COUNT | CM_FILES_STEPS)))
         return CM_EINVAL;
     cm_file_iter *it = cm_cache_alloc(c, sizeof(*it));
     if (!it)
         return CM_ENOMEM;
     it->list.cache = c;
     it->counted = (flags & CM_FILES_COUNT) != 0;
-    e = cm_file_list_collect(&it->list);
-    if (e == 0 && it->counted)
-        e = count(&it->list);
+    e = flags & CM_FILES_STEPS ? 0 : read_on(it, UINT64_MAX);
     if (e) {
         cm_file_list_free(&it->list);
         cm_cache_free(c, it, sizeof(*it));
@@ -102,6 +119,9 @@ int cm_files_next(cm_file_iter *it, cm_validator *validator, cm_file_info *info)
         return e;
     if ((validator && !cm_can_give_result(validator)) || (info && !cm_can_give_result(info)))
         return CM_EINVAL;
+    e = read_on(it, STEP);
+    if (e)
+        return e;
     for (e = CM_EABSENT; e == CM_EABSENT && it->next < it->list.n;) {
         const struct cm_listed *f = &it->list.file[it->next];
         e = cm_files_lookup(it->list.cache, &f->id, &it->records, &v, &now); /* or it is gone */

@@ -66,7 +66,7 @@ static int look_at_files(struct cm_resizing *z)
 {
     struct cm_record_set *set;
     z->list.cache = z->old;
-    int e = cm_file_list_collect(&z->list);
+    int e = cm_file_list_collect(&z->list, UINT64_MAX);
     if (e)
         return e;
     z->files = z->report->files = z->list.n;

@@ -39,14 +39,14 @@ static int report(struct cm_cache *c, const struct cm_survey *s, const struct cm
     return r;
 }
 
-static int survey_pool(struct cm_cache *c, const struct cm_survey *s)
+int cm_survey_slots(struct cm_cache *c, const struct cm_survey *s, uint64_t first, uint64_t end)
 {
     struct cm_surveyed some[AHEAD];
     struct cm_last_home last = { 0 };
     struct cm_header h;
     unsigned n = 0;
     int r = 0;
-    for (uint64_t slot = 0; slot < cm_media_slots(&c->media) && r == 0; slot++) {
+    for (uint64_t slot = first; slot < end && r == 0; slot++) {
         if (cm_slot_header(&c->media, slot, &h) != CM_SLOT_HIT ||
             !s->wants(s->ctx, h.incarnation, cm_header_block(&h)))
             continue;
@@ -63,7 +63,7 @@ static int survey_pool(struct cm_cache *c, const struct cm_survey *s)
     return r ? r : report(c, s, some, n);
 }
 
-static int survey_buffer(struct cm_cache *c, const struct cm_survey *s)
+int cm_survey_buffer(struct cm_cache *c, const struct cm_survey *s)
 {
     struct cm_last_home last = { 0 };
     struct cm_buffered e;
@@ -89,6 +89,6 @@ static int survey_buffer(struct cm_cache *c, const struct cm_survey *s)
 
 int cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s)
 {
-    int r = survey_pool(c, s);
-    return r ? r : survey_buffer(c, s);
+    int r = cm_survey_slots(c, s, 0, cm_media_slots(&c->media));
+    return r ? r : cm_survey_buffer(c, s);
 }

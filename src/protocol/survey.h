@@ -27,5 +27,9 @@ struct cm_survey {
  * in the probation buffer. A block that moves meanwhile may be found twice or not. Returns what
  * `found` returned. */
 int cm_survey_blocks(struct cm_cache *c, const struct cm_survey *s);
+/* The same in parts: of the slots from `first` to before `end`, and of the buffer, which is last.
+ */
+int cm_survey_slots(struct cm_cache *c, const struct cm_survey *s, uint64_t first, uint64_t end);
+int cm_survey_buffer(struct cm_cache *c, const struct cm_survey *s);
 
 #endif

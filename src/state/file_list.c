@@ -54,7 +54,9 @@ static void enter_all(struct cm_file_list *l)
 /* Ensures that there is room for `more` files. No lock is held. */
 static int reserve(struct cm_file_list *l, uint64_t more)
 {
-    struct cm_file_list wide = { .cache = l->cache, .room = ROOM_MIN, .n = l->n };
+    struct cm_file_list wide = {
+        .cache = l->cache, .room = ROOM_MIN, .n = l->n, .looked = l->looked
+    };
     if (l->room - l->n >= more)
         return 0;
     while (wide.room < l->n + more)
@@ -128,22 +130,19 @@ static int add_changing(struct cm_file_list *l, uint64_t place)
     return e == CM_ESEAL ? e : 0;
 }
 
-static int add_records(struct cm_file_list *l)
+static int add_record(struct cm_file_list *l, uint64_t place)
 {
-    const struct cm_media *m = &l->cache->media;
     struct cm_record r;
     bool whole;
-    int e = 0;
-    for (uint64_t p = 0; p < m->geo.record_buckets * CM_RECORD_WAYS && e == 0; p++) {
-        e = cm_record_at(m, p, &r, &whole);
-        if (e == CM_ESEAL)
-            return e; /* who asks must not miss a file */
-        /* Without a sum it is unreadable, or there is none, or it was dropped. */
-        if (!whole)
-            e = r.xxh3 != 0 && !l->cache->readonly ? add_changing(l, p) : 0;
-        else if ((e = reserve(l, 1)) == 0)
-            add(l, &(struct cm_listed){ r.id, r.incarnation, p, is_raised(&r), 0 });
-    }
+    int e = cm_record_at(&l->cache->media, place, &r, &whole);
+    if (e == CM_ESEAL)
+        return e; /* who asks must not miss a file */
+    /* Without a sum it is unreadable, or there is none, or it was dropped. */
+    if (!whole)
+        return r.xxh3 != 0 && !l->cache->readonly ? add_changing(l, place) : 0;
+    e = reserve(l, 1);
+    if (e == 0)
+        add(l, &(struct cm_listed){ r.id, r.incarnation, place, is_raised(&r), 0 });
     return e;
 }
 
@@ -168,12 +167,19 @@ static int add_attached(struct cm_file_list *l, uint32_t chain)
     }
 }
 
-int cm_file_list_collect(struct cm_file_list *l)
+/* First the records, then the chains of attached files. The numbers of both stay the same. */
+int cm_file_list_collect(struct cm_file_list *l, uint64_t most)
 {
-    int e = l->cache->must_empty ? 0 : add_records(l);
-    for (uint32_t i = 0; i < l->cache->file_chains && e == 0 && !l->cache->readonly; i++)
-        e = add_attached(l, i);
-    return e;
+    const struct cm_cache *c = l->cache;
+    const uint64_t records = c->must_empty ? 0 : c->media.geo.record_buckets * CM_RECORD_WAYS;
+    const uint64_t all = records + (c->readonly ? 0 : c->file_chains);
+    int e = 0;
+    for (; l->looked < all && most > 0 && e == 0; most--) {
+        e = l->looked < records ? add_record(l, l->looked)
+                                : add_attached(l, (uint32_t)(l->looked - records));
+        l->looked += e == 0;
+    }
+    return e == 0 && l->looked < all ? CM_EBUSY : e;
 }
 
 /* Do blocks of a region count that were stored under the file's incarnation with this "since"? The

@@ -23,6 +23,7 @@ struct cm_file_list {
     uint32_t *cell;      /* a hash table of numbers of files, plus one; 0: empty */
     uint64_t n, room;    /* files; those that `file` has room for */
     uint64_t cells;      /* a power of two, at least twice `room` */
+    uint64_t looked;     /* how many records and chains were looked at */
     bool by_incarnation; /* the table leads from incarnations to files, and not from ids */
     int error; /* CM_ESEAL: a block's record could not be judged: its file was not found */
 };
@@ -32,13 +33,17 @@ struct cm_file_iter {
     struct cm_file_list list;
     struct cm_record_set records; /* those that a look at a file reads */
     uint64_t next;
+    uint64_t slot; /* the next one to count */
     bool counted;
+    bool whole; /* all is read */
 };
 
-/* Adds all files that have a record or are attached, each once. Takes the files lock, for one chain
- * of files or one record at a time. A cache that does not own the pool may miss a file whose record
- * the owner changes just now. CM_ENOMEM, CM_ESEAL. */
-int cm_file_list_collect(struct cm_file_list *l);
+/* Adds all files that have a record or are attached, each once. Looks at `most` records and chains
+ * of files at most, and the next call goes on; CM_EBUSY: not all were looked at. Takes the files
+ * lock, for one chain of files or one record at a time. A cache that does not own the pool may miss
+ * a file whose record the owner changes just now. CM_ENOMEM, CM_ESEAL: the next call tries the same
+ * one again. */
+int cm_file_list_collect(struct cm_file_list *l, uint64_t most);
 /* The file that has an incarnation, or NULL. The first call ends the time in which files are
  * added. */
 struct cm_listed *cm_file_list_find(struct cm_file_list *l, uint64_t incarnation);

@@ -337,6 +337,42 @@ ends_with_a_line() {
   done
 }
 
+# While a client has the pool looked through, which takes longer than the end of a mount waits.
+t_amid() { # COMMAND...
+  cd /
+  "$cm" "$@" >/dev/null 2>&1 &
+  eventually test -e "$work/look.begun"
+  kill -TERM "$mount_pid"
+  while grep -q " $org fuse.cachemax " /proc/mounts; do sleep 0.05; done # it has seen it
+  : > "$work/look.go"
+  wait $! || : # once the mount is gone, the command may do it itself
+}
+amid() {
+  local name shim what
+  shim=$(find "$build" -name long_look.so)
+  for what in files check unpin; do
+    name="SIGTERM amid $what"
+    wanted "$name" || continue
+    grep -Eq '__(asan|tsan)_init' "$mount_bin" &&
+      { skip "$name" "a sanitizer's build takes no LD_PRELOAD"; continue; }
+    rm -f "$work"/look.*
+    : > "$work/log"
+    new_pool 256MiB --sparse --max-files 60000 &&
+      LOOK=$work/look LD_PRELOAD=$(realpath "$shim") do_mount ||
+      { fail "$name" mount; continue; }
+    case $what in
+      unpin) check "$name" t_amid unpin --all "$org" ;;
+      *) check "$name" t_amid $what "$pool" ;;
+    esac
+    : > "$work/look.go"
+    kill -TERM "$mount_pid" 2>/dev/null # if the check has failed before
+    wait_mount
+    [ "$status" = 0 ] && is_clean && ok "$name: status 0" ||
+      fail "$name: status 0" "$status: $(tail -n 2 "$work/log")"
+  done
+}
+
+amid
 ends_with_a_line
 mapped "SIGTERM" wait 0 once
 mapped "SIGTERM twice" wait 0 twice "$org"

@@ -59,7 +59,7 @@ PROGRAMS = {'mount': 'examples/mount/cachemax-mount', 'tool': 'src/tool/cachemax
 BUILT = [*PROGRAMS.values(), 'examples/service/cachemax-service', 'tests/mount/versions',
          'tests/mount/random', 'examples/quickstart/quickread',
          'examples/quickstart/throttle', 'tests/mount/handles', 'tests/mount/aio_direct',
-         'tests/mount/late', 'tests/mount/failing_answer.so',
+         'tests/mount/late', 'tests/mount/failing_answer.so', 'tests/mount/long_look.so',
          'tests/mount/slow_origin.so', 'tests/mount/no_handles.so',
          'tests/mount/failing_pool.so', 'tests/mount/failing_watch.so',
          'tests/mount/no_uring.so', 'tests/mount/forbidden.so',

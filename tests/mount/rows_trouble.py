@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_trouble.py - the mutants of the end, of failures and of volumes that do not answer."""
 from rows import (ATTR, CACHE, CREDS, DIRECT, FLUSH, INODE, KEEPER, MAIN, NUMBER, OPEN, PLACE, POOL,
-                  PROOF, READ, SAY, THREADS, WRITE, _m)
+                  PROOF, READ, SAY, STEER, THREADS, WRITE, _m)
 
 OF_TROUBLE = [
     # The end
@@ -13,6 +13,12 @@ OF_TROUBLE = [
        '^SIGTERM, a program goes on storing', FLUSH, '    atomic_store(&refusing, true);\n', ''),
     _m('lost pages', 'a page that cannot be written is not counted', 'end',
        '^pages that cannot be written', FLUSH, '    atomic_fetch_add(&lost, size);\n', ''),
+    _m('amid a list', 'a mount waits for a list of files that nobody wants any more', 'end',
+       '^SIGTERM amid files', STEER, 'rc = control_cancelled(c) ? CM_ECANCELED : ', 'rc = '),
+    _m('amid an unpin', '... for pins that are looked for', 'end', '^SIGTERM amid unpin', STEER,
+       'cm_files_begin(mnt.cache, CM_FILES_STEPS, &it)', 'cm_files_begin(mnt.cache, 0, &it)'),
+    _m('amid a check', '... for a check', 'end', '^SIGTERM amid check', STEER,
+       'on_check, c, &report', 'NULL, c, &report'),
     _m('kept pages', 'an error of taking pages from the kernel is nobody\'s matter', 'end',
        '^pages that the kernel keeps', FLUSH, 'int rc = wire_drop_pages(v[k]);',
        'int rc = fuse_lowlevel_notify_inval_inode(mnt.se, (uintptr_t)v[k], 0, 0);'),

@@ -421,7 +421,7 @@ static void test_refused(void)
     REQUIRE(pool_up(&p) == 0);
     (void)attach(&p, 1, BLK, 7, 0);
     CHECK_EQ(cm_files_begin(NULL, 0, &it), CM_EHANDLE);
-    CHECK_EQ(cm_files_begin(p.c, 2, &it), CM_EINVAL);
+    CHECK_EQ(cm_files_begin(p.c, 4, &it), CM_EINVAL);
     CHECK_EQ(cm_files_begin(p.c, 0, NULL), CM_EINVAL);
     for (int n = 0; n < 3; n++) {
         allocations = n;
@@ -436,6 +436,86 @@ static void test_refused(void)
     cm_files_end(it);
     cm_files_end(NULL);
     allocations = 1000;
+    pool_end(&p);
+}
+
+#define STEP 4096u /* records, chains of files, or headers */
+
+/* The next file of a listing in steps. *steps: how often it was not there yet. */
+static int next_in_steps(cm_file_iter *it, cm_file_info *info, uint64_t *steps)
+{
+    int e;
+    while ((e = cm_files_next(it, NULL, info)) == CM_EBUSY)
+        ++*steps;
+    return e;
+}
+
+/* A listing that reads in steps: it can be ended after each, and gives the same in the end. */
+static void test_steps(void)
+{
+    enum { FILES = 300 };
+    struct pool p;
+    cm_file_iter *it = NULL;
+    cm_file_info i = CM_FILE_INFO_INIT;
+    pool_make(&p, 64 * MIB, 3 * STEP);
+    REQUIRE(pool_up(&p) == 0);
+    const struct cm_geometry *g = &p.c->media.geo;
+    const uint64_t looks = g->record_buckets * CM_RECORD_WAYS + p.c->file_chains;
+    const uint64_t lists = (looks - 1) / STEP, counts = (g->slots - 1) / STEP;
+    for (uint64_t k = 0; k < FILES; k++) {
+        cm_file *f = attach(&p, k, 9 * BLK, 7, 0);
+        CHECK_EQ(put_all(f, 0, k % 3, 1), (int)(k % 3));
+        if (k % 2)
+            detach(f);
+    }
+    CHECK(lists >= 3 && counts >= 3);
+    for (unsigned counted = 0; counted < 2; counted++) {
+        const uint32_t flags = (counted ? CM_FILES_COUNT : 0) | CM_FILES_STEPS;
+        const uint64_t all = lists + (counted ? counts : 0);
+        uint64_t steps = 0, n = 0;
+        CASE("counted %u", counted);
+        CHECK_EQ(cm_files_begin(p.c, flags, &it), 0);
+        CHECK_EQ(next_in_steps(it, &i, &steps), 0);
+        CHECK_EQ(steps, all);
+        do {
+            CHECK_EQ(i.cached_bytes, counted ? i.id.lo % 3 * BLK : CM_SIZE_UNKNOWN);
+            n++;
+        } while (next_in_steps(it, &i, &steps) == 0);
+        CHECK_EQ(steps, all);
+        CHECK_EQ(n, FILES);
+        cm_files_end(it);
+        for (uint64_t ended = 0; ended <= all; ended++) { /* after so many steps */
+            CHECK_EQ(cm_files_begin(p.c, flags, &it), 0);
+            for (uint64_t k = 0; k < ended; k++)
+                CHECK_EQ(cm_files_next(it, NULL, NULL), CM_EBUSY);
+            cm_files_end(it);
+        }
+    }
+    pool_end(&p);
+}
+
+/* After an error a step is tried again. */
+static void test_steps_fail(void)
+{
+    struct pool p;
+    cm_file_iter *it = NULL;
+    cm_file_info i = CM_FILE_INFO_INIT;
+    uint64_t steps = 0;
+    pool_make(&p, MIB, 0);
+    p.o.alloc = some_alloc;
+    p.o.free = some_free;
+    allocations = 1000;
+    REQUIRE(pool_up(&p) == 0);
+    detach(attach(&p, 3, BLK, 7, 0));
+    allocations = 1;
+    CHECK_EQ(cm_files_begin(p.c, CM_FILES_STEPS, &it), 0);
+    CHECK_EQ(next_in_steps(it, &i, &steps), CM_ENOMEM);
+    CHECK_EQ(next_in_steps(it, &i, &steps), CM_ENOMEM);
+    allocations = 1000;
+    CHECK_EQ(next_in_steps(it, &i, &steps), 0);
+    CHECK_EQ(i.id.lo, 3);
+    CHECK_EQ(next_in_steps(it, &i, &steps), CM_EABSENT);
+    cm_files_end(it);
     pool_end(&p);
 }
 
@@ -464,6 +544,8 @@ static const struct harness_test files_tests[] = {
     TEST(half_ids),
     TEST(unreadable_page),
     TEST(no_memory),
+    TEST(steps),
+    TEST(steps_fail),
     TEST(readonly),
     TEST(readonly_twice),
     TEST(readonly_other_boot),
