@@ -6,7 +6,8 @@
  * table, which has what is known of the files that were found. So it works beside the process that
  * owns the pool. What that process knows alone (hits of files that are open, blocks that wait in
  * memory) is not seen. In a pool with many slots only every n-th page of headers is read, and the
- * counts are multiplied.
+ * counts are multiplied. In one with many records a look reads a part of the table, and the next
+ * one goes on behind it, round and round, as long as a record is missing.
  *
  * Who: serve.c, cmd_top.c.
  */
@@ -20,7 +21,6 @@
 
 #define HEADERS_MAX (UINT64_C(1) << 20) /* that a look reads */
 #define PAGE_HEADERS (CM_BLOCK_SIZE / sizeof(struct cm_header))
-#define RECORDS_MAX (UINT64_C(1) << 22)
 #define CELLS (UINT64_C(1) << 16) /* files that are counted; later ones are left out */
 
 /* Bytes by incarnation; a cell with the incarnation 0 is empty. */
@@ -126,25 +126,43 @@ static bool read_record(const struct dump_pool *p, uint64_t place, struct seen_f
     return true;
 }
 
+/* Is it the record of a file that has none yet? Returns of how many. */
+static size_t take_record(const struct dump_pool *p, uint64_t place, struct seen_files *l)
+{
+    const uint64_t at = p->media.geo.record_offset + place * sizeof(struct cm_record);
+    uint64_t incarnation;
+    size_t found = 0;
+
+    if (!has_place(p, place) ||
+        cm_guard_load64((const uint64_t *)(const void *)(p->media.base + at +
+                                                         offsetof(struct cm_record, incarnation)),
+                        &incarnation) ||
+        incarnation == 0)
+        return 0;
+    for (size_t i = 0; i < l->n; i++)
+        found += !l->file[i].recorded && l->file[i].incarnation == incarnation &&
+                 read_record(p, place, &l->file[i]);
+    return found;
+}
+
 static void find_records(const struct dump_pool *p, struct seen_files *l, size_t wanted)
 {
     const uint64_t all = p->media.geo.record_buckets * CM_RECORD_WAYS;
-    const uint64_t places = all < RECORDS_MAX ? all : RECORDS_MAX;
+    const uint64_t most = all < SEEN_RECORDS ? all : SEEN_RECORDS;
+    uint64_t looked = 0;
 
-    for (uint64_t place = 0; place < places && wanted > 0 && has_place(p, place); place++) {
-        const uint64_t at = p->media.geo.record_offset + place * sizeof(struct cm_record);
-        uint64_t incarnation;
+    for (; looked < most && wanted > 0; looked++) {
+        const uint64_t place = l->next < all ? l->next : 0; /* it may be smaller now */
 
-        if (cm_guard_load64(
-                (const uint64_t *)(const void *)(p->media.base + at +
-                                                 offsetof(struct cm_record, incarnation)),
-                &incarnation) ||
-            incarnation == 0)
-            continue;
-        for (size_t i = 0; i < l->n; i++)
-            if (!l->file[i].recorded && l->file[i].incarnation == incarnation &&
-                read_record(p, place, &l->file[i]))
-                wanted--;
+        wanted -= take_record(p, place, l);
+        l->next = place + 1;
+    }
+    for (size_t i = 0; i < l->n; i++) {
+        struct seen_file *f = &l->file[i];
+
+        f->looked += looked;
+        f->searched = f->looked >= all;
+        l->more |= !f->recorded && !f->searched;
     }
 }
 
@@ -155,8 +173,11 @@ static void describe(const struct dump_pool *p, struct seen_files *l, const stru
 
     for (size_t i = 0; i < l->n; i++) {
         for (size_t k = 0; k < last->n; k++)
-            if (last->file[k].incarnation == l->file[i].incarnation && last->file[k].recorded)
-                (void)read_record(p, last->file[k].place, &l->file[i]);
+            if (last->file[k].incarnation == l->file[i].incarnation) {
+                l->file[i].looked = last->file[k].looked;
+                if (last->file[k].recorded)
+                    (void)read_record(p, last->file[k].place, &l->file[i]);
+            }
         wanted += !l->file[i].recorded;
     }
     find_records(p, l, wanted);
@@ -170,6 +191,7 @@ int seen_files_look(const char *pool, struct seen_files *l)
     int rc = c.cell ? dump_pool_open(&p, pool) : CM_ENOMEM;
 
     memset(l, 0, sizeof(*l));
+    l->next = last.next;
     if (rc == 0) {
         rc = p.error;
         if (rc == 0 && p.laid_out) {

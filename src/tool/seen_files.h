@@ -8,9 +8,14 @@
 #include "tool/tool.h"
 
 #define SEEN_FILES 20u
+#ifndef SEEN_RECORDS /* a test has less */
+#define SEEN_RECORDS (UINT64_C(1) << 20)
+#endif
 
 struct seen_file {
     uint64_t incarnation, place; /* of its record */
+    uint64_t looked;             /* at so many records, which are not its own */
+    bool searched;               /* at all of them: it has none, or got it since */
     uint64_t cached;             /* bytes */
     bool recorded;               /* the rest is known: */
     cm_file_id id;
@@ -23,10 +28,12 @@ struct seen_files {
     size_t n;
     uint64_t blocks; /* of all files */
     uint64_t one_in; /* headers: 1: all were read; else `cached` is an estimate */
+    uint64_t next;   /* the place of the file table where the next look goes on */
+    bool more;       /* a record may be in a part of it where none has looked yet */
 };
 /* Looks anew; `l` is zeroed before the first look, and has the result of the last one. Takes no
- * lock and changes nothing. Reads about a million headers at most, and of the file table what it
- * needs. 0 or an error of the library. */
+ * lock and changes nothing. Reads about a million headers at most, and SEEN_RECORDS of the file
+ * table, if it needs any: further looks go on there. 0 or an error of the library. */
 int seen_files_look(const char *pool, struct seen_files *l);
 
 #endif

@@ -273,7 +273,8 @@ const showFiles = (p) => {
       `${percent(100 * p.blocks_in_use / p.slots)} of the pool's blocks are in use. Hits are ` +
       "those that were noted when a file was closed last.");
   id("files").hidden = !p.files.length;
-  fill(id("files").tBodies[0], p.files.map((f) => [f.name === null ? f.id : f.name,
+  fill(id("files").tBodies[0], p.files.map((f) => [f.name ?? f.id ??
+      (f.searched ? "(no record yet)" : "(its record is not found yet)"),
     bytes(f.cached_bytes),
     f.size ? percent(Math.min(100, 100 * f.cached_bytes / f.size)) : "\u2013",
     f.hits_noted ? count(f.hits_noted) : "\u2013"]));

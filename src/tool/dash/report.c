@@ -86,12 +86,16 @@ static void put_files(struct tool_json *j, const struct dash_pool *p)
         const struct seen_file *f = &p->files.file[i];
 
         json_open(j, NULL);
-        (void)snprintf(id, sizeof(id), "%016" PRIx64 "%016" PRIx64, f->id.hi, f->id.lo);
         if (f->name[0])
             json_string(j, "name", f->name);
         else
             json_null(j, "name");
-        json_string(j, "id", id);
+        (void)snprintf(id, sizeof(id), "%016" PRIx64 "%016" PRIx64, f->id.hi, f->id.lo);
+        if (f->recorded)
+            json_string(j, "id", id);
+        else
+            json_null(j, "id");
+        json_bool(j, "searched", f->recorded || f->searched);
         json_number(j, "cached_bytes", f->cached);
         if (f->recorded && f->size != CM_SIZE_UNKNOWN)
             json_number(j, "size", f->size);

@@ -31,6 +31,7 @@ static const struct tool_option top_options[TOP_OPTIONS] = {
 #define INTERVAL_MAX 3600.0
 #define FILES_EVERY_NS UINT64_C(10000000000) /* a look at the files reads many pages */
 #define NO_WINDOW 1000                       /* rows */
+#define ONCE_LOOKS 4u                        /* at records: each takes up to some seconds */
 
 static int read_interval(const char *text, double *interval)
 {
@@ -71,6 +72,8 @@ static int once(struct view *v, struct frame *f)
     uint64_t files_at = 0;
     int rc = look(v, &files_at);
 
+    for (unsigned n = 1; rc == 0 && v->files.more && n < ONCE_LOOKS; n++)
+        v->files_error = seen_files_look(v->pool, &v->files);
     if (rc == 0) {
         os_sleep(v->interval);
         rc = look(v, &files_at);

@@ -300,7 +300,7 @@ static void draw_file(struct frame *f, const struct seen_file *file)
         (void)snprintf(hits, sizeof(hits), "%" PRIu64, file->hits);
     frame_text(f, "%12s %8s %12s  ", tool_bytes(cached, file->cached), share, hits);
     if (!file->recorded)
-        frame_text(f, "(no record yet)");
+        frame_text(f, file->searched ? "(no record yet)" : "(its record is not found yet)");
     else if (file->name[0])
         frame_text(f, "%s", tool_printable(name, file->name));
     else
