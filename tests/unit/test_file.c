@@ -60,6 +60,7 @@ static void test_mark_too_high(void)
 {
     const uint64_t most = CM_INCARNATION_MARK_MAX;
     struct pool p;
+    struct cm_geometry g;
     uint64_t number;
     (void)pool_of_one(&p, 4 * MIB, 32);
     for (unsigned i = 0; i < 3; i++) {
@@ -67,6 +68,7 @@ static void test_mark_too_high(void)
         set_mark(&p, i == 0 ? most + 1 : i == 1 ? most : most - CM_INCARNATION_RANGE + 1);
         CHECK_EQ(cm_open_memory(p.base, p.bytes, &p.o, &p.c), CM_EDAMAGED);
         CHECK_EQ(super_at(&p, 0)->state, CM_SUPER_CLEAN); /* nothing was written */
+        CHECK_EQ(cm_format_geometry(super_at(&p, 0), &g), i == 0 ? CM_EDAMAGED : 0); /* readers */
     }
     set_mark(&p, most - CM_INCARNATION_RANGE);
     REQUIRE(pool_up(&p) == 0);
