@@ -18,6 +18,7 @@
 #include "media/seal.h"
 
 #define SAMPLE_RECORDS 8192u /* 2 MiB: a larger pool takes no longer to look at */
+#define SAMPLE_RUN 64u       /* buckets: 128 KiB, what Linux reads ahead */
 
 /* The size and its sum. */
 #define SIZE_BYTES (2 * sizeof(uint64_t))
@@ -84,12 +85,14 @@ void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_re
 uint64_t cm_record_estimate(const struct cm_media *m)
 {
     const uint64_t all = m->geo.record_buckets, most = SAMPLE_RECORDS / CM_RECORD_WAYS;
-    const uint64_t n = all < most ? all : most;
+    const uint64_t n = all < most ? all : most, runs = n / SAMPLE_RUN;
     struct cm_record r;
     uint64_t used = 0;
     for (uint64_t i = 0; i < n * CM_RECORD_WAYS; i++) {
-        /* Spread evenly over the table. n is small, so the product fits in 64 bits. */
-        uint64_t bucket = i / CM_RECORD_WAYS * all / n;
+        /* Runs of neighbours: the system reads more than a page anyway. Files lie in the table by
+         * chance, so these tell as much as others. The product is small enough for 64 bits. */
+        const uint64_t k = i / CM_RECORD_WAYS;
+        const uint64_t bucket = all == n ? k : k / SAMPLE_RUN * all / runs + k % SAMPLE_RUN;
         bool whole;
         (void)cm_record_at(m, bucket * CM_RECORD_WAYS + i % CM_RECORD_WAYS, &r, &whole);
         used += whole;

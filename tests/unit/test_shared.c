@@ -574,6 +574,8 @@ static void test_told_first(void)
 static void (*meanwhile)(struct both *b); /* what the owner does behind the next copy of a block */
 static struct cm_record *looked_at;       /* of which a word changes behind the second copy */
 static unsigned looks;
+static unsigned far_looks; /* at records that do not lie right behind the one before */
+static const void *last_record;
 void (*before_super)(void); /* what happens before a superblock is read next */
 
 int __real_cm_guard_copy(void *dst, const void *src, size_t n);
@@ -585,6 +587,10 @@ int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
         before_super = NULL;
         first();
     }
+    if (n == sizeof(struct cm_record)) {
+        far_looks += (uintptr_t)src - (uintptr_t)last_record != n;
+        last_record = src;
+    }
     const int e = __real_cm_guard_copy(dst, src, n);
     void (*const now)(struct both * b) = meanwhile;
     if (src == looked_at && n == sizeof(*looked_at) && ++looks == 2)
@@ -594,6 +600,24 @@ int __wrap_cm_guard_copy(void *dst, const void *src, size_t n)
     meanwhile = NULL;
     now(middle);
     return e;
+}
+
+/* The estimate of the files of a large pool reads few places of it: each may be a wait for a disk.
+ */
+static void test_few_places(void)
+{
+    struct pool p;
+    cm_info info = CM_INFO_INIT;
+    pool_make(&p, 128 * MIB, 20000);
+    REQUIRE(pool_up(&p) == 0);
+    CHECK(p.c->media.geo.record_buckets * CM_RECORD_WAYS > 20000);
+    for (uint64_t i = 0; i < 1000; i++)
+        detach(attach(&p, i + 1, BLK, 1, 0));
+    far_looks = 0;
+    CHECK_EQ(cm_get_info(p.c, &info), 0);
+    CHECK(far_looks <= 16);
+    CHECK(info.used_files > 500 && info.used_files < 2000);
+    pool_end(&p);
 }
 
 /* A reader is stopped between its copy and its look at the two words. Meanwhile the owner gives up
@@ -789,6 +813,7 @@ const struct harness_test shared_tests[] = {
     TEST(goes_on),
     TEST(told_first),
 
+    TEST(few_places),
     TEST(in_the_middle),
     TEST(judged_in_the_middle),
     TEST(changed_while_looked_at),
