@@ -48,6 +48,7 @@
 #define PERIOD_STRICT_NS 1000000000ull
 #define TICK_NS 50000000      /* of the clock that times of files come from: much less */
 #define SECONDS_NS 2100000000 /* where times are whole seconds, or two */
+#define DAY_S (24 * 3600)     /* no age that counts is as high (--trust-times) */
 
 static struct {
     pthread_mutex_t lock;
@@ -112,6 +113,11 @@ static bool is_young(const struct inode *i, const struct stat *st)
     int64_t age;
 
     clock_gettime(CLOCK_REALTIME, &now);
+    /* More than a day apart: nanoseconds might be too many to count. */
+    if (st->st_ctim.tv_sec > now.tv_sec + DAY_S)
+        return times_tell(i); /* a time of the future proves nothing */
+    if (st->st_ctim.tv_sec < now.tv_sec - DAY_S)
+        return false;
     if (times_tell(i))
         return times_are_young((int64_t)st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
                                &now);

@@ -813,6 +813,13 @@ with open(name, 'rb') as reader:
     assert first() == b'b' * 10, 'a new open shows what was'
 PY
 }
+t_trust_ahead() { # a time of the year 2286 is not old, so a file that is open is looked at
+  yes one | head -n 400 > "$source/ahead"
+  exec 5<"$org/ahead" && read -r line <&5
+  yes two | head -n 400 1<>"$source/ahead"
+  while read -r line <&5 && [ "$line" = one ]; do sleep 0.1; done
+  same "$line" two
+}
 t_unknown_writers() { # without --trust-times the log says once what that means
   local before
   before=$(grep -c "$unknown_writers" "$work/log" || :)
@@ -871,6 +878,7 @@ trusted() {
 2 no_descriptor t_trust_no_descriptor
 2 left_out t_trust_left_out --max-file-size=1M -o attr_timeout=60
 3600 too_young t_trust_not_yet
+2 ahead t_trust_ahead
 0 unknown_writers t_unknown_writers
 END
   umount "$below"

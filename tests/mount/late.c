@@ -5,7 +5,8 @@
  * It shows the files of SOURCE, a directory without directories. As with MooseFS, times are whole
  * seconds, and the times of a write are shown only after LATE_S seconds, or when somebody sets a
  * time. As with GlusterFS, the kernel keeps the pages of a file until somebody opens it. LOG gets a
- * line for each write, setting of times, fsync and close: its name.
+ * line for each write, setting of times, fsync and close: its name. A file "ahead" has a time of
+ * the year 2286.
  */
 #define FUSE_USE_VERSION 312
 #include <dirent.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #define LATE_S 5
+#define AHEAD_S 10000000000 /* in 2286, which is too late for a count of nanoseconds */
 #define FILES 64
 
 static struct {
@@ -84,6 +86,8 @@ static int op_getattr(const char *path, struct stat *st, struct fuse_file_info *
     }
     pthread_mutex_unlock(&late.lock);
     st->st_atim.tv_nsec = st->st_mtim.tv_nsec = st->st_ctim.tv_nsec = 0;
+    if (strcmp(path, "/ahead") == 0)
+        st->st_mtim.tv_sec = st->st_ctim.tv_sec = AHEAD_S;
     return 0;
 }
 
