@@ -1076,26 +1076,27 @@ typedef struct cm_file_iter cm_file_iter;
 enum {
     CM_FILES_COUNT = 1u << 0, /* count the cached bytes of each file: reads every header of the pool
                                * once */
-    /* begin reads nothing. cm_files_next() reads in short steps, and returns CM_EBUSY after each
-     * one until all is read: call it again, or end the iteration, which cancels it. */
+    /* begin reads nothing. Instead cm_files_next() reads in steps of some thousand records and
+     * headers, and returns CM_EBUSY after each one until all is read: call it again, or end the
+     * iteration, which cancels it. */
     CM_FILES_STEPS = 1u << 1
 };
 /* Lists the files that the pool knows: all that have a record, attached or not, and attached files
  * without a record. Each comes once. A file that comes or goes meanwhile may be listed or not.
  * Works also with CM_OPEN_READONLY, from the records alone. Then a pool that its next owner will
- * empty (would_empty of cm_check) has no files. begin reads the whole file table (256 bytes per
- * record) and takes up to 150 bytes of memory for each file, from the allocation hook.
- * With CM_FILES_COUNT it also reads the headers (32 bytes per slot). The pool stays in use
- * meanwhile. *iter is set on success; release it with cm_files_end(), before cm_close(), which
- * returns CM_EBUSY otherwise. One thread at a time uses an iteration. CM_EINVAL (iter is NULL,
- * unknown flags) CM_ENOMEM CM_ESEAL (a record could not be judged). */
+ * empty (would_empty of cm_check) has no files. begin (with CM_FILES_STEPS cm_files_next()) reads
+ * the whole file table (256 bytes per record) and takes up to 150 bytes of memory for each file,
+ * from the allocation hook. With CM_FILES_COUNT it also reads the headers (32 bytes per slot). The
+ * pool stays in use meanwhile. *iter is set on success; release it with cm_files_end(), before
+ * cm_close(), which returns CM_EBUSY otherwise. One thread at a time uses an iteration. CM_EINVAL
+ * (iter is NULL, unknown flags) CM_ENOMEM CM_ESEAL (a record could not be judged). */
 CM_API int cm_files_begin(cm_cache *cache, uint32_t flags, cm_file_iter **iter);
 /* Describes the next file, as cm_file_lookup() does, as it is now. Its cached bytes are those that
- * were counted at the begin, or 0 if the file was forgotten since. No lock is held between two
- * calls. A file whose fsync failed is listed, too: `bypassed`. `validator` and `info` may be NULL.
- * CM_EABSENT (there is no further file) CM_EINVAL (a struct_size is invalid) CM_ESEAL (the file's
- * record could not be judged; the next call tries the same file again). With CM_FILES_STEPS also
- * CM_EBUSY (not all is read yet) CM_ENOMEM. */
+ * were counted before the first file was given, or 0 if the file was forgotten since. No lock is
+ * held between two calls. A file whose fsync failed is listed, too: `bypassed`. `validator` and
+ * `info` may be NULL. CM_EABSENT (there is no further file) CM_EINVAL (a struct_size is invalid)
+ * CM_ESEAL (a record could not be judged; the next call tries the same file again, or counts anew).
+ * With CM_FILES_STEPS also CM_EBUSY (not all is read yet) CM_ENOMEM. */
 CM_API int cm_files_next(cm_file_iter *iter, cm_validator *validator, cm_file_info *info);
 /* Releases an iteration. NULL: does nothing. */
 CM_API void cm_files_end(cm_file_iter *iter);

@@ -73,7 +73,12 @@ static int count(cm_file_iter *it, uint64_t most)
     if (it->slot < slots)
         return CM_EBUSY;
     (void)cm_survey_buffer(c, &s);
-    return it->list.error;
+    const int e = it->list.error;
+    if (e) { /* the next call counts anew */
+        cm_file_list_uncount(&it->list);
+        it->slot = 0;
+    }
+    return e;
 }
 
 /* Goes on with the reading, by `most` records, chains of files, or headers. CM_EBUSY: there are

@@ -223,6 +223,13 @@ struct cm_listed *cm_file_list_find(struct cm_file_list *l, uint64_t incarnation
     return *cell == 0 ? NULL : &l->file[*cell - 1];
 }
 
+void cm_file_list_uncount(struct cm_file_list *l)
+{
+    for (uint64_t i = 0; i < l->n; i++)
+        l->file[i].bytes = 0;
+    l->error = 0;
+}
+
 void cm_file_list_free(struct cm_file_list *l)
 {
     cm_cache_free(l->cache, l->file, (size_t)l->room * sizeof(*l->file));

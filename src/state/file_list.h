@@ -50,6 +50,8 @@ struct cm_listed *cm_file_list_find(struct cm_file_list *l, uint64_t incarnation
 /* The file that a block belongs to which was stored under `incarnation` (of a header), or NULL. */
 struct cm_listed *cm_file_list_find_block(struct cm_file_list *l, uint64_t incarnation,
                                           uint64_t block);
+/* Nothing was counted, and there was no error. */
+void cm_file_list_uncount(struct cm_file_list *l);
 void cm_file_list_free(struct cm_file_list *l);
 
 #endif

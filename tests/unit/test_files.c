@@ -534,6 +534,17 @@ static void test_unjudged(void)
     CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT, &it), CM_ESEAL);
     records.judged = UINT64_MAX;
     CHECK_EQ(list(p.c, CM_FILES_COUNT)->info[3].cached_bytes, 3 * BLK);
+    CASE("in steps: it is counted anew");
+    cm_file_info i = CM_FILE_INFO_INIT;
+    uint64_t steps = 0;
+    CHECK_EQ(cm_files_begin(p.c, CM_FILES_COUNT | CM_FILES_STEPS, &it), 0);
+    records.judged = p.c->media.geo.record_buckets * CM_RECORD_WAYS + 1;
+    CHECK_EQ(next_in_steps(it, &i, &steps), CM_ESEAL);
+    CHECK_EQ(next_in_steps(it, &i, &steps), CM_ESEAL);
+    records.judged = UINT64_MAX;
+    CHECK_EQ(next_in_steps(it, &i, &steps), 0);
+    CHECK_EQ(i.cached_bytes, 3 * BLK);
+    cm_files_end(it);
     records.raised = false;
     pool_end(&p);
 }
