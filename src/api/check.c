@@ -335,6 +335,7 @@ static int check_pool(struct check *k)
     check_records(k);
     check_index(k);
     check_memo(k);
+    k->slots = cm_media_slots(&c->media); /* the pool may have grown meanwhile */
     for (uint64_t s = 0; s < k->slots && goes_on(k, s); s++)
         check_slot(k, s);
     if (k->progress && !k->canceled)
