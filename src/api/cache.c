@@ -21,6 +21,7 @@
 #include "protocol/checkpoint.h"
 #include "protocol/evict.h"
 #include "state/copy_choice.h"
+#include "state/file_record.h"
 #include "state/fill_choice.h"
 #include "state/keep.h"
 #include "state/policy_sample.h"
@@ -180,7 +181,8 @@ static int new_cache(const cm_options *opts, cm_cache **cache)
     c->shared = (o.flags & CM_OPEN_SHARED) != 0;
     cm_plat_fork_look();
     c->fork_count = cm_plat_fork_count();
-    c->boot_wall_ns = cm_plat_boot_wall_ns();
+    c->boot_wall_ns = INT64_MAX;
+    (void)cm_file_boot_wall(c);
     *cache = c;
     return 0;
 }

@@ -279,6 +279,8 @@ int64_t cm_file_boot_wall(struct cm_cache *c)
 {
     const int64_t now = cm_plat_boot_wall_ns();
     int64_t first = at_load_relaxed(&c->boot_wall_ns); /* relaxed: a number, and nothing with it */
+    if (now == INT64_MIN)
+        return now; /* for now: it may be known later */
     while (now < first && !at_cas_acq_rel(&c->boot_wall_ns, &first, now))
         ;
     return now < first ? now : first;

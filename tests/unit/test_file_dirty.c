@@ -461,6 +461,31 @@ static void test_long_ago(void)
     }
 }
 
+/* If nobody knows the boot for a moment, files are dirty for that moment. */
+static void test_boot_unknown(void)
+{
+    static const int64_t unknown = INT64_MIN;
+    struct pool p;
+    cm_validator v = val(100 * BLK, 7);
+    if (__real_cm_plat_boot_wall_ns() == INT64_MIN)
+        SKIP("nobody knows when this system booted");
+    v.changed_ns = __real_cm_plat_boot_wall_ns() - YEAR_NS;
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("unknown %s", i ? "later" : "at the open");
+        boot_at = i ? NULL : &unknown;
+        REQUIRE(pool_new(&p, MIB) == 0);
+        boot_at = &unknown;
+        cm_file *f = attach_v(&p, 1, &v, 0);
+        CHECK_EQ(info_of(f).dirty, 1);
+        detach(f);
+        boot_at = NULL;
+        f = attach_v(&p, 2, &v, 0);
+        CHECK_EQ(info_of(f).dirty, 0);
+        detach(f);
+        pool_end(&p);
+    }
+}
+
 static void test_failed_sync(void)
 {
     struct pool p;
@@ -792,6 +817,7 @@ const struct harness_test file_dirty_tests[] = {
     TEST(sync_then_change),
     TEST(clock_set_back),
     TEST(long_ago),
+    TEST(boot_unknown),
     TEST(unsynced),
     TEST(unsynced_clean_close),
     TEST(mark_over_sessions),
