@@ -160,7 +160,7 @@ static void find_records(const struct dump_pool *p, struct seen_files *l, size_t
     for (size_t i = 0; i < l->n; i++) {
         struct seen_file *f = &l->file[i];
 
-        f->looked += looked;
+        f->looked += f->recorded ? 0 : looked;
         f->searched = f->looked >= all;
         l->more |= !f->recorded && !f->searched;
     }
@@ -174,8 +174,9 @@ static void describe(const struct dump_pool *p, struct seen_files *l, const stru
     for (size_t i = 0; i < l->n; i++) {
         for (size_t k = 0; k < last->n; k++)
             if (last->file[k].incarnation == l->file[i].incarnation) {
-                l->file[i].looked = last->file[k].looked;
-                if (last->file[k].recorded)
+                if (!last->file[k].recorded)
+                    l->file[i].looked = last->file[k].looked;
+                else /* its record may be somewhere else now */
                     (void)read_record(p, last->file[k].place, &l->file[i]);
             }
         wanted += !l->file[i].recorded;

@@ -14,7 +14,7 @@
 
 struct seen_file {
     uint64_t incarnation, place; /* of its record */
-    uint64_t looked;             /* at so many records, which are not its own */
+    uint64_t looked;             /* at so many records since it had none */
     bool searched;               /* at all of them: it has none, or got it since */
     uint64_t cached;             /* bytes */
     bool recorded;               /* the rest is known: */

@@ -88,6 +88,15 @@ static void test_none_yet(void)
             CHECK(l.file[i].recorded || l.file[i].searched == (k == looks));
     }
     CHECK_EQ(found(&l), FILES - 1);
+    /* The record of another file is away for a moment: it may be anywhere. */
+    f = attach(&p, 0, 9 * BLK, 7, 0);
+    struct cm_record *moved = record_of(p.c, cm_object_of(f)->place), was = *moved;
+    moved->incarnation = 0;
+    CALL(show(&p));
+    CHECK_EQ(seen_files_look(path, &l), 0);
+    CHECK_EQ(found(&l), FILES - 2);
+    CHECK(l.more);
+    *moved = was;
     *r = kept;
     CALL(show(&p));
     for (uint64_t k = 1; k <= looks; k++)
