@@ -385,7 +385,7 @@ static void answer_dead(const char *point, int answer)
     (void)signal(SIGALRM, SIG_DFL);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)alarm(DEAD_MS / 1000 + 1);
-    dead = is_dead(point);
+    dead = (char)is_dead(point);
     _exit(write(answer, &dead, 1) != 1);
 }
 
