@@ -111,8 +111,8 @@ static void hangs(int sig)
 static const char *leak(const struct scene *s)
 {
     return held.files != 0          ? "a file stays open"
-           : held.memory > s->keeps ? "memory is not freed"
-           : held.mapped != 0       ? "a mapping stays"
+           : held.memory != 0       ? "memory is not freed"
+           : held.mapped > s->keeps ? "a mapping stays"
            : held.guarded != 0      ? "a guarded range stays"
            : held.locked != 0       ? "pages stay locked"
            : held.hooked != 0       ? "memory of the hook is not freed"

@@ -41,6 +41,7 @@
     X(fsync)                                                                                       \
     X(msync)                                                                                       \
     X(mmap)                                                                                        \
+    X(mremap)                                                                                      \
     X(munmap)                                                                                      \
     X(madvise)                                                                                     \
     X(mlock2)                                                                                      \

@@ -41,7 +41,7 @@ struct scene {
     const char *name;
     void (*before)(void); /* makes the pool, in a process of its own; nothing fails */
     void (*run)(void);
-    int64_t keeps; /* pieces of memory that the process keeps: of volumes that were identified */
+    int64_t keeps; /* pages that the process keeps: of volumes that were identified */
 };
 extern const struct scene scenes[];
 

@@ -191,6 +191,20 @@ void *__wrap_mmap64(void *p, size_t n, int prot, int flags, int fd, off64_t at)
     return got;
 }
 
+void *__real_mremap(void *p, size_t was, size_t n, int flags, ...);
+void *__wrap_mremap(void *p, size_t was, size_t n, int flags, ...);
+void *__wrap_mremap(void *p, size_t was, size_t n, int flags, ...)
+{
+    if (inject_fails(INJECT_mremap)) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    void *const got = __real_mremap(p, was, n, flags);
+    if (got != MAP_FAILED)
+        held.mapped += (int64_t)in_pages(n) - (int64_t)in_pages(was);
+    return got;
+}
+
 int __real_munmap(void *p, size_t n);
 int __wrap_munmap(void *p, size_t n);
 int __wrap_munmap(void *p, size_t n)
