@@ -152,7 +152,7 @@ int cm_keep_enter(struct cm_cache *c, uint64_t incarnation, uint64_t size)
     if (cm_incarnations_find(&k->table, incarnation))
         e = 0; /* it is kept already, and counts */
     else if (k->blocks + blocks > cm_keep_most(c) ||
-             k->table.used >= cm_keep_most_files(c)) /* records that others cannot have */
+             k->table.used >= cm_keep_most_files(c)) /* the other half is for others */
         e = CM_EKEEP;
     else if (2 * (k->table.used + 1) > k->table.cells)
         e = CM_ENOMEM; /* other files took the room that was made */
