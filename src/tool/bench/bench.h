@@ -123,6 +123,10 @@ void bench_turns(struct bench *b, const struct bench_side *ours, const struct be
 
 /* Prepares what a ratio needs (BENCH_NEEDS_*). False: it cannot, and why. */
 bool bench_prepare(struct bench *b, unsigned needs, char why_not[96]);
+/* Goes through the pool, the rivals' file and n operations until a pass is no longer an eighth
+ * faster than the one before. Memory that a virtual machine used for the first time answers slowly
+ * for a while: its host still arranges the pages. So whoever filled a new file calls this. */
+void bench_settle(struct bench *b, bench_op op, unsigned n);
 /* Ends the program with advice if there is no room for what is needed. */
 void bench_check_room(const struct bench *b, unsigned needs);
 void bench_release(struct bench *b);

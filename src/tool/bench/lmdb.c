@@ -86,6 +86,7 @@ bool bench_lmdb_make(struct bench *b, char why_not[96])
         s->order[i] = i;
     bench_shuffle(s->order, s->keys);
     b->lmdb = s;
+    bench_settle(b, bench_lmdb_get, s->keys);
     return true;
 }
 

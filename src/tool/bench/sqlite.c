@@ -107,6 +107,7 @@ void bench_sqlite_run(struct bench *b, struct bench_result *r)
     for (uint32_t i = 0; i < keys; i++)
         order[i] = i;
     bench_shuffle(order, keys);
+    bench_settle(b, get, keys);
     bench_turns(b, &ours, &rival, true, r);
     must(sqlite3_blob_close(value), "sqlite3_blob_close");
     must(sqlite3_close(db), "sqlite3_close");
