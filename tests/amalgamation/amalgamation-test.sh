@@ -1,16 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# amalgamation-test.sh BUILD - cachemax.c, the library in one file, in place of the library that
-# meson builds. BUILD is a native build.
+# amalgamation-test.sh BUILD [--part K/N] - cachemax.c, the library in one file, in place of the
+# library that meson builds. BUILD is a native build.
 #
 # Its compiler compiles the file without any flag, and without a warning with many. The unit tests
-# are linked anew with it instead of the static library, and run. The README's program, the C++
-# sample and a program whose callback throws run with nothing else. clang compiles it, too. The last
-# line is "N passed, N failed, N skipped".
+# are linked anew with it instead of the static library, and run; with --part one of N. The README's
+# program, the C++ sample and a program whose callback throws run with nothing else. clang compiles
+# it, too. The last line is "N passed, N failed, N skipped".
 set -u
-: "${1:?usage: amalgamation-test.sh BUILD}"
+: "${1:?usage: amalgamation-test.sh BUILD [--part K/N]}"
 build=$(realpath "$1")
+part=0 parts=1 number=0
+[ "${2-}" != --part ] || part=${3%/*} parts=${3#*/}
 top=$(cd "$(dirname "$0")/../.." && pwd)
 passed=0 failed=0 skipped=0
 work=$(mktemp -d "${TMPDIR:-/tmp}/cachemax-one-file.XXXXXX") || exit 1
@@ -70,6 +72,8 @@ for at in "$build"/tests/unit/test_*; do
   *src/libcachemax.a*) ;;
   *) continue ;;
   esac
+  number=$((number + 1))
+  [ $((number % parts)) = "$part" ] || continue
   link=${link/ -o tests\/unit\// -o $work\/}
   link=${link//src\/libcachemax.a/$work\/cachemax.o}
   check "unit/$name: links" bash -c 'cd "$1" && eval "$2"' - "$build" "$link"
