@@ -1519,6 +1519,8 @@ typedef struct cm_pins {
  * cm_unpin(), even if the block is written or evicted meanwhile, or the file is closed. cm_close()
  * returns CM_EBUSY until then. Hold pins for a short time. A page that is not in memory blocks its
  * reader, as in any mapped file (cm_open(): CM_OPEN_PREFAULT; docs/embedding.md has times).
+ * Pins are of this process alone. A child of fork() does not have the memory of the pool: to use
+ * the addresses there is a SIGSEGV (those in the probation buffer happen to work).
  * The lookup has the fault guard: damage to the index, to a header, or to a payload that this
  * session has not verified yet is a miss. Later damage is not noticed, because the guard covers
  * only the library's own accesses. A load by the caller then raises SIGBUS, for the handler that
@@ -1531,8 +1533,9 @@ typedef struct cm_pins {
  * this cache: use cm_read()). */
 CM_API int64_t cm_pin_range(cm_file *file, uint64_t offset, size_t len, cm_iovec *iov, int n,
                             int *iovcnt, cm_pins *pins, cm_miss *miss);
-/* Releases a set of pins, once, from any thread. CM_EINVAL: nothing is pinned, or it was released
- * already through a copy of the struct. */
+/* Releases a set of pins, once, from any thread, also in a callback. In a child of fork() it
+ * releases nothing of the parent's. CM_EINVAL: nothing is pinned, or it was released already
+ * through a copy of the struct. */
 CM_API int cm_unpin(cm_pins *pins);
 
 /* ---- Writing: brackets --------------------------------------------------------------------- */
