@@ -649,8 +649,9 @@ typedef struct cm_options {
      * then; else it has cost no write to the pool. cm_checkpoint() stores blocks before they are
      * pushed out: call it every few seconds, also with DAX, or a small file in constant use may
      * wait for long. A crash loses what waits. cm_close() stores the blocks that still wait, as far
-     * as there is room. 0: the default, 1 % of the pool, at least 256 KiB, at most 256 MiB.
-     * CM_PROBATION_NONE: no buffer. */
+     * as there is room. 0: the default, 1 % of the pool, at least 256 KiB, at most 256 MiB. More
+     * than the pool has slots when it is opened is cut to so many blocks; less than a block is no
+     * buffer. CM_PROBATION_NONE: no buffer. */
     uint64_t probation_bytes;
     uint32_t policy; /* enum cm_policy */
     /* CM_POLICY_AUTO: the cost of storing a block, in thousandths of a hit. A larger value wears
