@@ -776,8 +776,9 @@ CM_API int cm_set_fill_rate_limit(cm_cache *cache, uint64_t bytes_per_second);
 CM_API uint64_t cm_now(void);
 
 /* Asks the operating system for the id and the validator of an open origin file. `os_file` is a
- * POSIX file descriptor or a Windows HANDLE. *id and *validator are valid on success only. The
- * first call for a mount reads /proc and /sys.
+ * POSIX file descriptor or a Windows HANDLE. *id and *validator are valid on success only, but
+ * *validator must begin with CM_VALIDATOR_INIT: its struct_size is read. The first call for a mount
+ * reads /proc and /sys.
  * The id is a hash of the volume's identity and the file's numbers there. The validator has its
  * size and times. docs/embedding.md "What cm_identify does" says for each system and file system
  * what they consist of, and which of them last over a restart.
@@ -798,9 +799,10 @@ CM_API uint64_t cm_now(void);
  * With CM_IDENTIFY_SOLE_WRITER it never waits.
  * CM_ENOTFILE (not a file that can be cached: a directory, a device, a pipe, a file that is made up
  * when it is read, as those of /proc are; on Windows also a named stream of a file, and a file to
- * which its file system gives no id, as with WebDAV) CM_EINVAL (NULL, not an open file, opened with
- * O_PATH) CM_EIO (also: the file system does not say what it is, and there is no volume_id; a
- * filter of system calls refuses FS_IOC_GETVERSION) CM_ENOMEM CM_ECLONE. */
+ * which its file system gives no id, as with WebDAV) CM_EINVAL (NULL, a struct_size that is
+ * invalid, not an open file, opened with O_PATH) CM_EIO (also: the file system does not say what it
+ * is, and there is no volume_id; a filter of system calls refuses FS_IOC_GETVERSION) CM_ENOMEM
+ * CM_ECLONE. */
 CM_API int cm_identify(intptr_t os_file, cm_file_id *id, cm_validator *validator);
 
 enum {
