@@ -859,7 +859,8 @@ enum {
  * validator; nothing is forgotten then.
  * `validator`: NULL, or one without a proof, means that the file is new at its first attach; a
  * second open then checks nothing.
- * `flags`: CM_SOLE_WRITER and CM_EXCLUSIVE hold until a second open comes without them.
+ * `flags`: CM_SOLE_WRITER and CM_EXCLUSIVE hold until a second open comes without them. Then, and
+ * if the first open did not have them, no later open brings them (back) before the last close.
  * CM_ORIGIN_VOLATILE holds from the first open that has it until the last close. The first open
  * with CM_EXCLUSIVE needs a validator with a proof (else CM_EINVAL). Nobody checks that the proof
  * is your own and not that of cm_identify().
