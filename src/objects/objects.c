@@ -273,8 +273,9 @@ int cm_objects_get_info(cm_objects *o, cm_objects_info *info)
 {
     uint64_t sum[CM_OBJECT_COUNTERS] = { 0 };
     cm_objects_info now = { .struct_size = sizeof(now) };
-    if (!o)
-        return CM_EHANDLE;
+    const int refused = cm_objects_enter(o);
+    if (refused)
+        return refused;
     if (!cm_can_give_result(info))
         return CM_EINVAL;
     for (unsigned i = 0; i < CM_OBJECT_SHARDS; i++)

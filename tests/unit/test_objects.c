@@ -810,6 +810,8 @@ static int from_callback(void *ctx, uint64_t done, uint64_t total)
     CHECK_EQ(cm_objects_clear(o), CM_ECALLBACK);
     cm_objects_iter *iter = NULL;
     CHECK_EQ(cm_objects_begin(o, &iter), CM_ECALLBACK);
+    cm_objects_info info = CM_OBJECTS_INFO_INIT;
+    CHECK_EQ(cm_objects_get_info(o, &info), CM_ECALLBACK);
     CHECK_EQ(cm_objects_close(o), CM_ECALLBACK); /* and nothing was closed */
     return 1;
 }
