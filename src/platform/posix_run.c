@@ -58,7 +58,7 @@ static bool is_refused(void)
     return errno == EPERM || errno == EACCES || errno == ENOSYS;
 }
 
-/* None of them does anything. */
+/* None of them does anything. (Without a byte to fetch, glibc 2.41 does not call the system.) */
 void cm_plat_refuses(char why[PLAT_WHY])
 {
     POSIX_NO_CANCEL;
@@ -66,7 +66,7 @@ void cm_plat_refuses(char why[PLAT_WHY])
     const char *name = NULL;
     char byte;
 
-    if (getrandom(&byte, 0, 0) < 0 && is_refused()) {
+    if (getrandom(&byte, 1, 0) < 0 && is_refused()) {
         name = "getrandom()";
     } else if (madvise(NULL, 0, MADV_DONTFORK) < 0 && is_refused()) {
         name = "madvise()";
