@@ -226,6 +226,8 @@ class Amalgamation:
     def avx2(self, body):
         """The pragmas end with the file, and its xxhash.h has other names."""
         second = re.sub(r'\bXXH', 'XXA', self.xxhash)
+        constants = re.findall(r'(?m)^static const \w+ ((?!XXA)\w+)', second)  # 0.8.3 has some
+        second = renamed(second, set(constants), '_avx2')
         body = re.sub(r'\bXXH', 'XXA', body)
         body = body.replace('#include <xxhash.h>\n', second)
         body = body.replace('#pragma GCC target("avx2")',

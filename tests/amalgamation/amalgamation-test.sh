@@ -54,6 +54,14 @@ refuses 'no program nothing-like-cpp' "$work/again" --cpp nothing-like-cpp
 check "cc -c cachemax.c" "$compiler" -c "$work/cachemax.c" -o "$work/plain.o"
 check "without a warning" "$compiler" -std=c11 -O2 -Wall -Wextra -Wshadow -Wpedantic -Werror \
   -c "$work/cachemax.c" -o "$work/cachemax.o"
+# That of 0.8.3 has such constants.
+xxhash=$("$compiler" -M -include xxhash.h -x c /dev/null | grep -o '[^ ]*/xxhash\.h' | head -n 1)
+mkdir "$work/other"
+sed 's/^typedef XXH64_hash_t xxh_u64;/&\nstatic const xxh_u64 PRIME_MINE = 1;/' "$xxhash" \
+  >"$work/other/xxhash.h"
+check "an xxhash.h with a constant of another name" bash -c '! cmp -s "$1" "$2/other/xxhash.h" &&
+  python3 "$3/packaging/amalgamate.py" "$2/other" --xxhash "$2/other/xxhash.h" &&
+  "$4" -fsyntax-only "$2/other/cachemax.c"' - "$xxhash" "$work" "$top" "$compiler"
 outside=$(nm -g --defined-only "$work/cachemax.o" | awk '$3 !~ /^cm_/ { print $3 }')
 check "it defines no name but cm_..." test -z "$outside"
 

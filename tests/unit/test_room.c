@@ -672,8 +672,8 @@ static int sh(const char *format, ...)
     return system(line);
 }
 
-/* Takes all room of the volume, with one file: xfs may have none for another inode, and yet some for
- * data. A sync may free some that was only set aside. */
+/* Takes all room of the volume, with one file: xfs may have none for another inode, and yet some
+ * for data. A sync may free some that was only set aside. */
 static void fill(void)
 {
     (void)sh("dd if=/dev/zero of=m/fill bs=1M; sync; "
