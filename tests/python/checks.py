@@ -106,7 +106,9 @@ def in_threads(n, function):
 
 
 def child(text, *arguments):
-    return subprocess.run([sys.executable, "-c", text, *arguments], capture_output=True, text=True)
+    # Since Python 3.12 a fork() beside threads gives a warning.
+    return subprocess.run([sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c",
+                           text, *arguments], capture_output=True, text=True)
 
 
 def end():

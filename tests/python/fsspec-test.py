@@ -428,14 +428,14 @@ def fsspec_infos_that_come_from_old_listings():
         with new_pool() as cache:
             store = Lister()
             store.by_parent = by_parent
-            for fs, path in ((store, "b/x"), (DirFileSystem("b", store), "x"),
-                             (DirFileSystem("b", DirFileSystem("", store)), "x"),
-                             *((wrapper(store, held), "b/x") for held in (
+            for fs, path in ((store, "a/b/x"), (DirFileSystem("a/b", store), "x"),
+                             (DirFileSystem("b", DirFileSystem("a", store)), "x"),
+                             *((wrapper(store, held), "a/b/x") for held in (
                                  store, [1, store], (store,), {"file": store}))):
                 fs = over(fs, cache)
                 for content in first, second, first:
-                    store.ls("b")
-                    store.content["b/x"] = content
+                    store.ls("a/b")
+                    store.content["a/b/x"] = content
                     assert content_of(fs, path) == content
 
 
@@ -627,8 +627,8 @@ def fsspec_all_else_goes_to_the_target():
         fs.pipe_file(top + "/x", b"text")
         fs.touch(Path(top) / "y")
         fs.mv(top + "/x", top + "/z")
-        # The target takes it for a directory, which is not there.
-        raises(FileNotFoundError, lambda: fs.mv(top + "/z", top + "/none/"))
+        if "mv_file" in vars(type(fs.fs)):  # it takes that for a directory, a newer one for a file
+            raises(FileNotFoundError, lambda: fs.mv(top + "/z", top + "/none/"))
         fs.cp(top + "/z", top + "/a/z")
         fs.put_file(top + "/z", "cachemax://%s/a/w" % top)
         assert sorted(os.listdir(top)) == ["a", "y", "z"]
