@@ -78,7 +78,8 @@ static void note(const struct world *w, uint64_t at, uint64_t n)
 static uint64_t place(const struct world *w)
 {
     const unsigned first = any(8) == 0 ? WORLD_SUPERS : WORLD_RECORDS;
-    const struct world_area a = world_area_of(w, first + any(WORLD_AREAS - first));
+    const struct world_area a =
+        world_area_of(w, (enum world_areas)(first + any(WORLD_AREAS - first)));
 
     if (any(4) == 0 || a.n == 0)
         return any(w->bytes / LINE_BYTES) * LINE_BYTES;
@@ -116,7 +117,7 @@ static void exchange(uint8_t *p, uint8_t *q, uint64_t n)
 /* One damage; false: the rules forbid it. */
 static bool damage(struct world *w, bool payload)
 {
-    const enum way way = any(WAYS);
+    const enum way way = (enum way)any(WAYS);
     const uint64_t n = way <= LINE || any(3) == 0 ? LINE_BYTES : CM_BLOCK_SIZE;
     const uint64_t at = place(w) / n * n, from = other_place(w, at) / n * n;
     const bool two = way == EXCHANGE || way == MISPLACE;
@@ -258,7 +259,7 @@ static void live(bool trusting)
 
     state = fuzz_mix(life);
     memset(wrong_line, 0, sizeof(wrong_line));
-    world_begin(&w, any(WORLD_IMAGES));
+    world_begin(&w, (enum world_image)any(WORLD_IMAGES));
     FUZZ_CHECK((w.geo.header_offset - w.geo.index_offset) / LINE_BYTES <= sizeof(wrong_line));
     (void)alarm(PATIENCE_S); /* a pool takes a millisecond */
     for (unsigned i = 0; i < SESSIONS; i++)

@@ -793,6 +793,11 @@ int main(int argc, char **argv)
     if (!os_make_dir(seal_dir, sizeof(seal_dir), NULL, "seal"))
         return 1;
     const int failed = HARNESS_TABLES(tables, argc, argv);
-    (void)os_remove_dir(seal_dir);
-    return failed;
+    const char *const pools[] = { "pool", "failing" }; /* each test makes them anew */
+    for (int i = 0; i < 2; i++) {
+        char path[300];
+        (void)snprintf(path, sizeof(path), "%s/%s", seal_dir, pools[i]);
+        (void)remove(path);
+    }
+    return os_remove_dir(seal_dir) ? failed : 1;
 }

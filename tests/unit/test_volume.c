@@ -773,7 +773,7 @@ static double cost(int fd, const cm_identify_options *o)
             CASE("i %d", i);
             CHECK_EQ(cm_identify_with(fd, o, &id, &v), 0);
         }
-        double us = (double)(cm_now() - began) / 1e3 / TIMES;
+        double us = (double)(cm_now() - began) / 1e3 / (double)TIMES;
         best = us < best ? us : best;
     }
     return best;
