@@ -95,7 +95,8 @@ enter() {
   tar -C "$root" -xpf "$base"
   # How this machine reaches its packages (proxies, sources), nothing else of it.
   cp -a /etc/apt/apt.conf.d/. "$root/etc/apt/apt.conf.d/"
-  [ ! -f /etc/apt/sources.list ] || cp /etc/apt/sources.list "$root/etc/apt/"
+  # Those of another release would mix two of them.
+  grep -qsw "$suite" /etc/apt/sources.list && cp /etc/apt/sources.list "$root/etc/apt/"
   cp /etc/resolv.conf "$root/etc/" 2>/dev/null || :
   mount -t proc proc "$root/proc"
   mount --rbind /sys "$root/sys" && mount --make-rslave "$root/sys"
