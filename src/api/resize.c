@@ -175,6 +175,7 @@ static int begin_super(struct cm_resizing *z)
     memcpy(sb->failed_boot_id, was->failed_boot_id, sizeof(sb->failed_boot_id));
     sb->torn_epoch = was->torn_epoch;
     sb->boot_first = was->boot_first;
+    memcpy(sb->boot_before, was->boot_before, sizeof(sb->boot_before));
     z->sealing = z->old->sealing;
     memcpy(z->sealing.uuid, uuid, sizeof(uuid));
     z->to.seal = z->old->media.seal ? &z->sealing : NULL;

@@ -338,6 +338,13 @@ uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch)
     return XXH3_64bits_withSeed(uuid, 16, epoch);
 }
 
+uint16_t cm_format_boot_sum(const uint8_t boot_id[16])
+{
+    static const uint8_t unknown[16];
+    const uint16_t sum = (uint16_t)XXH3_64bits(boot_id, 16);
+    return memcmp(boot_id, unknown, sizeof(unknown)) == 0 ? 0 : sum ? sum : 1;
+}
+
 uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t life)
 {
     const uint64_t w[5] = { slot, life | CM_W0_VALID, h->incarnation, h->block_valid, h->xxh3 };

@@ -94,7 +94,7 @@ struct cm_super {
     uint8_t failed_boot_id[16]; /* 224 boot_id of failed_boot, which may be an earlier boot */
     uint64_t torn_epoch;        /* 240 epoch in which a crash may have torn what was stored */
     uint32_t boot_first;        /* 248 the system has not booted since this boot_number */
-    uint32_t pad;               /* 252 zero */
+    uint16_t boot_before[2];    /* 252 sums of the boots that had the pool before boot_id's */
     /* The next two count with CM_INCOMPAT_SEALED only. */
     uint64_t key_check; /* 256 the same in all superblocks of a pool and a key */
     uint64_t tag;       /* 264 of bytes 0..311, with zero in place of this word */
@@ -274,6 +274,7 @@ static_assert(offsetof(struct cm_super, boot_id) == 160, "superblock");
 static_assert(offsetof(struct cm_super, memo) == 192, "superblock");
 static_assert(offsetof(struct cm_super, failed_boot) == 216, "superblock");
 static_assert(offsetof(struct cm_super, torn_epoch) == 240, "superblock");
+static_assert(offsetof(struct cm_super, boot_before) == 252, "superblock");
 static_assert(offsetof(struct cm_super, key_check) == 256, "superblock");
 static_assert(offsetof(struct cm_super, growing) == 272, "superblock");
 static_assert(offsetof(struct cm_super, part) == 280, "superblock");
@@ -383,6 +384,8 @@ uint64_t cm_format_super_sum(const struct cm_super *sb);
 
 /* Seed of every check below: changes with the pool and with each epoch. */
 uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch);
+/* By what a superblock knows a boot again. 0 for an unknown one only. */
+uint16_t cm_format_boot_sum(const uint8_t boot_id[16]);
 
 /* life: sequence and boot at their bits. */
 uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t life);

@@ -20,6 +20,8 @@
 
 #include "media/seal.h"
 
+#define BOOT_MASK UINT32_C(0x7fffffff) /* of numbers of boots */
+
 static struct cm_super *copy_at(const struct cm_media *m, unsigned i)
 {
     return (struct cm_super *)(void *)(m->base + i * CM_SUPER_STRIDE);
@@ -241,17 +243,35 @@ static void set_growing(struct cm_super *sb, uint64_t size)
         sb->incompat &= ~CM_INCOMPAT_GROWN; /* older libraries can use it */
 }
 
+/* Had the owner's boot the pool before the last one had it (a container, another machine)? */
+static bool came_back(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    const uint16_t sum = cm_format_boot_sum(owner->boot_id);
+    return sum != 0 && !same_boot(sb, owner) &&
+           (sum == sb->boot_before[0] || sum == sb->boot_before[1]);
+}
+
+static void remember_boot(struct cm_super *sb)
+{
+    const uint16_t sum = cm_format_boot_sum(sb->boot_id);
+    if (sum == 0 || sum == sb->boot_before[0])
+        return;
+    sb->boot_before[1] = sb->boot_before[0];
+    sb->boot_before[0] = sum;
+}
+
 /* Gives this boot a new number. An fsync may have failed in this same boot, in two cases. The
  * system does not say which boot it is: then it may still be that boot. Or the boot id says that it
- * is that boot, after the pool was used in another one (a container, another machine). The marks in
- * the records have another number in both cases. */
+ * is that boot, or one that had the pool before, after the pool was used in another one. The marks
+ * in the records have another number in both cases. */
 static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 {
     const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
     const bool failed = sb->failed_boot != 0 && sb->failed_boot == sb->boot_number;
-    const bool back = !is_zero(owner->boot_id) &&
-                      memcmp(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id)) == 0;
-    sb->boot_number = (sb->boot_number + 1) & 0x7fffffff;
+    const bool back = (came_back(sb, owner) && sb->failed_boot != 0) ||
+                      (!is_zero(owner->boot_id) &&
+                       memcmp(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id)) == 0);
+    sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;
     if ((unknown && failed) || back)
         sb->failed_boot = sb->unnamed_boot = sb->boot_number;
 }
@@ -260,11 +280,15 @@ void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner
 {
     /* If the system does not say which boot it is, it may be the same one. */
     const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
-    const bool other = !same_boot(sb, owner);
+    const bool other = !same_boot(sb, owner), back = came_back(sb, owner);
     if (other || was_cut(sb, owner))
         next_boot(sb, owner);
-    if (other && !unknown)
+    if (back) /* its writes of then may still not be synced; older records are not kept */
+        sb->boot_first = (sb->boot_number - CM_BOOTS) & BOOT_MASK;
+    else if (other && !unknown)
         sb->boot_first = sb->boot_number;
+    if (other)
+        remember_boot(sb);
 }
 
 /* The pool goes to a new owner. After a crash of the system, or of the volume alone, a new boot is

@@ -399,6 +399,47 @@ static void test_other_mount_unsynced(void)
     }
 }
 
+/* The closed pool is opened in another boot, and closed again. */
+static void be_elsewhere(void)
+{
+    struct cm_super_owner o = { .durability = CM_DURABILITY_PAGECACHE, .syncs = true };
+    memset(o.boot_id, 0xb0, sizeof(o.boot_id));
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        struct cm_super *sb = super_at(&t.p, i);
+        cm_super_count_boot(sb, &o);
+        memcpy(sb->boot_id, o.boot_id, sizeof(sb->boot_id));
+        super_seal(sb);
+    }
+}
+
+/* The pool was used in another boot meanwhile (on another machine), and comes back to the boot that
+ * has not synced what it wrote. */
+static void test_other_boot_unsynced(void)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        const uint32_t flags = i & 1 ? CM_EXCLUSIVE : CM_SOLE_WRITER;
+        CASE("exclusive %u detached %u", i & 1, i >> 1);
+        checkpointed_pool();
+        cm_file *f = three_regions(flags);
+        sync_origin(f);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        write_in(f, REGION); /* version 2, not synced */
+        detach(f);
+        CHECK_EQ(cm_close(t.p.c), 0);
+        be_elsewhere();
+        REQUIRE(file_up() == 0);
+        f = attach(&t.p, 1, SIZE, 7, flags);
+        CHECK_EQ(put(f, REGION, 2), 0); /* what the origin's page cache has */
+        if (i >> 1)
+            detach(f);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        power_cut(SYNCED); /* the origin loses version 2 */
+        f = attach(&t.p, 1, SIZE, 7, flags);
+        CHECK_EQ(look(f, REGION, 1), MISS);
+        file_end();
+    }
+}
+
 /* An fsync failed. The record says so after that, too. */
 static void test_other_mount_failed(void)
 {
@@ -459,6 +500,7 @@ const struct harness_test checkpoint_failing_tests[] = {
     TEST(close_told_once),
     TEST(threads),
     TEST(other_mount_unsynced),
+    TEST(other_boot_unsynced),
     TEST(other_mount_failed),
     TEST(page_told_once),
     TEST(nothing_syncs),

@@ -128,6 +128,8 @@ static void mark_all(struct cm_super *sb)
 {
     sb->torn_epoch = sb->epoch;
     sb->boot_first = 3;
+    sb->boot_before[0] = 11;
+    sb->boot_before[1] = 12;
     sb->failed_boot = 5;
     sb->unnamed_boot = 5;
     memset(sb->failed_boot_id, 0x77, sizeof(sb->failed_boot_id));
@@ -145,6 +147,8 @@ static void test_superblock(void)
     const struct cm_super sb = super_now();
     CHECK_EQ(sb.torn_epoch, was.torn_epoch);
     CHECK_EQ(sb.boot_first, 3);
+    CHECK_EQ(sb.boot_before[0], 11);
+    CHECK_EQ(sb.boot_before[1], 12);
     CHECK_EQ(sb.failed_boot, 5);
     CHECK_EQ(sb.unnamed_boot, 5);
     CHECK(memcmp(sb.failed_boot_id, was.failed_boot_id, sizeof(sb.failed_boot_id)) == 0);

@@ -362,6 +362,63 @@ static void test_first_boot(void)
     pair_end(&p);
 }
 
+/* The pool was used in other boots meanwhile: the system of this one has not booted. */
+static void test_boot_again(void)
+{
+    for (unsigned others = 1; others <= 3; others++) {
+        struct pair p;
+        CASE("%u others", others);
+        CALL(pair_make(&p));
+        CALL(open_in_boot(&p, 1));
+        CALL(open_in_boot(&p, 1));
+        const uint32_t wrote = p.s.now.boot_number;
+        for (unsigned i = 0; i < others; i++)
+            CALL(open_in_boot(&p, 2 + i));
+        CHECK(cm_super_booted_since(&p.s, wrote));
+        CALL(open_in_boot(&p, 1));
+        CHECK_EQ(p.s.now.boot_number, wrote + others + 1);
+        CHECK_EQ(cm_super_booted_since(&p.s, wrote), others > 2); /* it remembers two */
+        CALL(open_in_boot(&p, 9));
+        CHECK(cm_super_booted_since(&p.s, wrote));
+        pair_end(&p);
+    }
+}
+
+/* The same with a boot that nobody knows in between. */
+static void test_boot_again_unknown(void)
+{
+    struct pair p;
+    CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 1));
+    const uint32_t wrote = p.s.now.boot_number;
+    CALL(open_in_boot(&p, 0));
+    CALL(open_in_boot(&p, 2));
+    CALL(open_in_boot(&p, 3));
+    CALL(open_in_boot(&p, 1));
+    CHECK(!cm_super_booted_since(&p.s, wrote));
+    pair_end(&p);
+}
+
+/* An fsync failed in each of two boots. The last one is remembered for longer. */
+static void test_boot_again_failed(void)
+{
+    struct pair p;
+    CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 1));
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    CALL(open_in_boot(&p, 2));
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    CALL(open_in_boot(&p, 1));
+    CALL(expect_failed(&p, true, true));
+    for (unsigned other = 3; other < 6; other++) {
+        CALL(open_in_boot(&p, other));
+        CALL(expect_failed(&p, false, false));
+    }
+    CALL(open_in_boot(&p, 2));
+    CALL(expect_failed(&p, true, true));
+    pair_end(&p);
+}
+
 /* ---- What is written ------------------------------------------------------------------------- */
 
 /* What both copies say is what counts now. */
@@ -648,6 +705,9 @@ const struct harness_test super_steps_tests[] = {
     TEST(open_unwritable),
     TEST(sync_failed_unwritten),
     TEST(first_boot),
+    TEST(boot_again),
+    TEST(boot_again_unknown),
+    TEST(boot_again_failed),
     TEST(growth_written),
     TEST(others_written),
     TEST(none_after_failure),

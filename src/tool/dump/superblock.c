@@ -120,6 +120,8 @@ static void put_fields(const struct cm_super *sb, struct dump_out *o)
     dump_bytes(o, "failed_boot_id", sb->failed_boot_id, 16);
     dump_number(o, "torn_epoch", sb->torn_epoch);
     dump_number(o, "boot_first", sb->boot_first);
+    dump_hex(o, "boot_before", sb->boot_before[0], 4);
+    dump_hex(o, "boot_before_that", sb->boot_before[1], 4);
     dump_text(o, "sealed", "%s",
               sb->incompat & CM_INCOMPAT_ENCRYPTED ? "encrypted"
               : sb->incompat & CM_INCOMPAT_SEALED  ? "yes"
