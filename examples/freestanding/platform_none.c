@@ -49,6 +49,8 @@ ANSWER(bool, cm_plat_file_is_elsewhere, (const struct cm_plat_file *f, char what
        false)
 ANSWER(int, cm_plat_file_lock, (struct cm_plat_file *f), CM_ENOTSUP)
 ANSWER(int, cm_plat_file_is_locked, (struct cm_plat_file *f), 0)
+NOTHING(cm_plat_file_say_taken, (struct cm_plat_file *f))
+ANSWER(bool, cm_plat_file_is_taken, (struct cm_plat_file *f), false)
 ANSWER(uint32_t, cm_plat_file_holder, (struct cm_plat_file *f, uint32_t likely), 0)
 ANSWER(int, cm_plat_file_map, (struct cm_plat_file *f, uint64_t align, enum cm_durability *d),
        CM_ENOTSUP)

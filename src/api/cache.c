@@ -337,6 +337,8 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     e = cm_super_open(&c->super, &o, &c->emptied);
     if (e)
         return say_not_taken(c, what, e);
+    if (c->file.handle != -1)
+        cm_plat_file_say_taken(&c->file);
     if (c->emptied && !c->must_empty)
         cm_log(c, CM_LOG_WARNING,
                "%s: its volume lost what the last owner wrote (a sync failed): emptied", what);

@@ -101,6 +101,11 @@ bool cm_plat_file_is_elsewhere(const struct cm_plat_file *f, char what[PLAT_VOLU
 int cm_plat_file_lock(struct cm_plat_file *f);
 /* 1: another open holds the lock as the owner. 0: none does, but others may still read the pool. */
 int cm_plat_file_is_locked(struct cm_plat_file *f);
+/* The holder of the lock has judged what the last owner left: from here on others may see that. A
+ * hint: if it cannot be said, nobody sees it. Ends with the lock. */
+void cm_plat_file_say_taken(struct cm_plat_file *f);
+/* Has another open said so? false: nobody has, or it is not known. */
+bool cm_plat_file_is_taken(struct cm_plat_file *f);
 /* A process that holds the lock, as owner or as reader; 0: unknown. `likely`, if it is not 0, is
  * asked first. For messages only: the holder may be gone already. May read much of /proc. */
 uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely);

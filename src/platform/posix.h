@@ -71,6 +71,11 @@ static inline int file_fd(const struct cm_plat_file *f)
     return file_inherited(f) || !cm_posix_is_marked((int)f->handle, f->mark) ? -1 : (int)f->handle;
 }
 
+/* posix_lock.c */
+
+/* Gives back all locks of the file. */
+void cm_posix_unlock(const struct cm_plat_file *f);
+
 /* posix_create.c */
 
 /* Opens the directory of `path`; with O_TMPFILE a file in it that has no name. -1 with errno. */

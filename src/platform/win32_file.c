@@ -28,6 +28,7 @@
 
 #define WIN32_QUOTA_EXCEEDED 1295 /* ERROR_DISK_QUOTA_EXCEEDED, not every SDK names it */
 #define WIN32_LOCK_OFFSET (UINT64_C(1) << 62) /* no file is that long */
+#define WIN32_TAKEN_OFFSET (WIN32_LOCK_OFFSET + 1)
 #define WIN32_LOCK_TRIES 20u
 #define WIN32_PASSING_TRIES 10u
 #define WIN32_PASSING_MS 50
@@ -81,18 +82,18 @@ int win32_error(DWORD error)
 
 /* ---- The pool file: lock ------------------------------------------------------------------- */
 
-static bool lock_byte(const struct cm_plat_file *f, bool exclusive)
+static bool lock_byte(const struct cm_plat_file *f, uint64_t offset, bool exclusive)
 {
-    OVERLAPPED at = win32_at(WIN32_LOCK_OFFSET);
+    OVERLAPPED at = win32_at(offset);
 
     return LockFileEx(win32_handle(f),
                       LOCKFILE_FAIL_IMMEDIATELY | (exclusive ? LOCKFILE_EXCLUSIVE_LOCK : 0), 0, 1,
                       0, &at) != 0;
 }
 
-static void unlock_byte(const struct cm_plat_file *f)
+static void unlock_byte(const struct cm_plat_file *f, uint64_t offset)
 {
-    OVERLAPPED at = win32_at(WIN32_LOCK_OFFSET);
+    OVERLAPPED at = win32_at(offset);
 
     (void)UnlockFileEx(win32_handle(f), 0, 1, 0, &at);
 }
@@ -107,7 +108,7 @@ int cm_plat_file_lock(struct cm_plat_file *f)
         return CM_EOWNED;
     }
     for (unsigned i = 0; i < WIN32_LOCK_TRIES; i++) {
-        if (lock_byte(f, !f->readonly)) {
+        if (lock_byte(f, WIN32_LOCK_OFFSET, !f->readonly)) {
             f->state |= WIN32_LOCKED;
             return 0;
         }
@@ -127,13 +128,29 @@ int cm_plat_file_is_locked(struct cm_plat_file *f)
     if ((f->state & WIN32_LOCKED) != 0) {
         return 0;
     }
-    if (!lock_byte(f, false)) {
+    if (!lock_byte(f, WIN32_LOCK_OFFSET, false)) {
         const DWORD error = GetLastError();
 
         return error == ERROR_LOCK_VIOLATION || error == ERROR_IO_PENDING ? 1 : CM_EIO;
     }
-    unlock_byte(f);
+    unlock_byte(f, WIN32_LOCK_OFFSET);
     return 0;
+}
+
+void cm_plat_file_say_taken(struct cm_plat_file *f)
+{
+    for (unsigned i = 0; i < WIN32_LOCK_TRIES && !lock_byte(f, WIN32_TAKEN_OFFSET, true); i++) {
+        Sleep(1); /* perhaps a process only asks */
+    }
+}
+
+bool cm_plat_file_is_taken(struct cm_plat_file *f)
+{
+    if (lock_byte(f, WIN32_TAKEN_OFFSET, false)) {
+        unlock_byte(f, WIN32_TAKEN_OFFSET);
+        return false;
+    }
+    return GetLastError() == ERROR_LOCK_VIOLATION || GetLastError() == ERROR_IO_PENDING;
 }
 
 uint32_t cm_plat_file_holder(struct cm_plat_file *f, uint32_t likely)
@@ -276,8 +293,9 @@ void cm_plat_file_close(struct cm_plat_file *f)
     if (f->base != NULL) {
         (void)UnmapViewOfFile(f->base);
     }
-    if ((f->state & WIN32_LOCKED) != 0) { /* explicitly: the system may unlock late */
-        unlock_byte(f);
+    if ((f->state & WIN32_LOCKED) != 0) {   /* explicitly: the system may unlock late */
+        unlock_byte(f, WIN32_TAKEN_OFFSET); /* fails if it was never said */
+        unlock_byte(f, WIN32_LOCK_OFFSET);
     }
     (void)CloseHandle(win32_handle(f));
     *f = (struct cm_plat_file)PLAT_FILE_INIT;

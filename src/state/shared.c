@@ -32,14 +32,16 @@
 /* ---- The pool -------------------------------------------------------------------------------- */
 
 /* Has an owner taken the pool in this boot, and has it the pool now? Then its superblock is as it
- * judged it, and the reader need not know the owner's mount. */
+ * judged it, and the reader need not know the owner's mount. Who has the lock only may not have
+ * judged it yet, or may never do so (a resize): the volume may have lost what the last owner left.
+ */
 static bool is_owned(struct cm_cache *c, const struct cm_super *sb, const struct cm_super_owner *me)
 {
     static const uint8_t unknown[16];
     return c->file.handle != -1 && sb->state == CM_SUPER_OPEN &&
            memcmp(me->boot_id, unknown, sizeof(unknown)) != 0 &&
            memcmp(me->boot_id, sb->boot_id, sizeof(sb->boot_id)) == 0 &&
-           cm_plat_file_is_locked(&c->file) == 1;
+           cm_plat_file_is_taken(&c->file);
 }
 
 /* Makes of a superblock what the next owner would make of it. false: it would empty the pool. */

@@ -203,7 +203,7 @@ FILES = [
     _m('ttl, follows', 'while the time runs its end is recorded for each version',
        'unit file ttl_of_version', 'state/file_record.c', 'if (e == 0 && f->ttl_ns > 0)', 'if (0)'),
     _m('fork, holder', 'the process that holds the lock is found',
-       'unit api cloned_child_is_named', 'platform/posix_file.c',
+       'unit api cloned_child_is_named', 'platform/posix_lock.c',
        'st.st_dev == ours->st_dev && st.st_ino == ours->st_ino', 'false'),
     _m('guard, growth', 'a full table of guarded ranges gets one more chunk',
        'unit persist guard_table_grows', 'platform/guard_ranges.h', 'r = guard_grow(last, memory);',

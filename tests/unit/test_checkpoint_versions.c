@@ -325,6 +325,54 @@ static void test_reader_after_cut(void)
     }
 }
 
+/* A reader comes while the next owner has the lock, and has not yet judged the pool. */
+static int reader_found;
+
+static void *alloc_beside_reader(void *ctx, size_t bytes)
+{
+    static bool inside;
+    unsigned *calls = ctx;
+    if (!inside && ++*calls == 2) { /* the first is before the lock is taken */
+        struct pool r = { .o = CM_OPTIONS_INIT };
+        inside = true;
+        r.o.flags = CM_OPEN_SHARED;
+        CHECK_EQ(cm_open(t.path, &r.o, &r.c), 0);
+        cm_file *f = attach(&r, 1, SIZE, 7, 0);
+        reader_found = look(f, REGION, 1);
+        CHECK_EQ(cm_close(r.c), 0);
+        inside = false;
+    }
+    return map_bytes(bytes);
+}
+
+static void free_mapped(void *ctx, void *p, size_t bytes)
+{
+    (void)ctx;
+    unmap_bytes(p, bytes);
+}
+
+static void test_reader_before_owner(void)
+{
+    for (unsigned other = 0; other < 2; other++) {
+        unsigned calls = 0;
+        CASE("other mount %u", other);
+        checkpointed_pool();
+        cm_file *f = three_regions(CM_SOLE_WRITER);
+        sync_origin(f);
+        CHECK_EQ(cm_checkpoint(t.p.c), 0);
+        if (other)
+            write_in(f, REGION); /* what was forgotten is still on the disk */
+        t.mount = 1 + other;
+        reader_found = -1;
+        t.p.o.alloc = alloc_beside_reader;
+        t.p.o.free = free_mapped;
+        t.p.o.alloc_ctx = &calls;
+        crash(SYNCED, false);
+        CHECK_EQ(reader_found, other ? MISS : RIGHT);
+        file_end();
+    }
+}
+
 /* Losses of a bucket count until they are synced. Those that come beside a checkpoint stay. */
 static void test_losses_counted(void)
 {
@@ -418,6 +466,7 @@ const struct harness_test checkpoint_versions_tests[] = {
     TEST(kept_and_lost),
     TEST(losses_counted),
     TEST(reader_after_cut),
+    TEST(reader_before_owner),
     TEST(region_by_region),
     TEST(noticed),
     TEST(noticed_nothing),

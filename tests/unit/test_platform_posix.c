@@ -184,11 +184,16 @@ static void test_lock(void)
     CHECK_CHILD_OK(lock_other_process_body, NULL);
     CHECK_CHILD_OK(close_inherited_body, &f);
     CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED); /* the child's close did not drop it */
+    CHECK(!cm_plat_file_is_taken(&g));
+    cm_plat_file_say_taken(&f);
+    CHECK(cm_plat_file_is_taken(&g));
+    CHECK_EQ(cm_plat_file_is_locked(&g), 1);
     cm_plat_file_close(&g);
     REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
     CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED); /* nor did closing a second descriptor */
     cm_plat_file_close(&f);
     CHECK_EQ(cm_plat_file_is_locked(&g), 0);
+    CHECK(!cm_plat_file_is_taken(&g));
     CHECK_EQ(cm_plat_file_lock(&g), 0);
     CHECK_EQ(cm_plat_file_lock(&g), 0); /* it has the lock already */
     cm_plat_file_close(&g);

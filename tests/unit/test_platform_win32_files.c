@@ -273,6 +273,9 @@ static void test_lock(void)
     REQUIRE(cm_plat_file_open(&g, in_dir("pool"), false) == 0);
     CHECK_EQ(cm_plat_file_is_locked(&g), 1);
     CHECK_EQ(cm_plat_file_lock(&g), CM_EOWNED);
+    CHECK(!cm_plat_file_is_taken(&g));
+    cm_plat_file_say_taken(&f);
+    CHECK(cm_plat_file_is_taken(&g));
     CHECK_EQ(cm_plat_file_pread(&g, first, 4, 0), 0); /* to say who the owner is */
     CHECK_EQ(os_run_self("lock_other_process", in_dir("pool")), 0);
     cm_plat_file_close(&g);
