@@ -239,7 +239,7 @@ static int write_super(struct cm_resizing *z)
     struct cm_superblocks s = { .media = &z->to, .file = &z->new_file, .sync = z->synced };
     s.now = z->super;
     s.now.frontier = z->slots_used;
-    if (z->unnamed || z->older)
+    if (z->unnamed || z->report->emptied)
         s.now.unnamed_boot = s.now.failed_boot;
     if (s.now.state == CM_SUPER_CLEAN && z->was.memo.generation != 0)
         s.now.memo.generation = CM_RESIZE_GENERATION; /* its hand begins with the first slot */

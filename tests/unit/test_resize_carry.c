@@ -78,6 +78,35 @@ static void test_failed_sync_damaged(void)
     CHECK_EQ(unlink(path), 0);
 }
 
+static void leave_elsewhere(struct cm_super *sb)
+{
+    sb->state = CM_SUPER_OPEN;
+    sb->durability = CM_DURABILITY_PAGECACHE;
+    memset(&sb->memo, 0, sizeof(sb->memo));
+    sb->mount_id[3] ^= 0x5a;
+}
+
+static void come_back(struct cm_super *sb)
+{
+    sb->mount_id[3] ^= 0x5a;
+}
+
+/* A resize that sees another mount of the volume than owners do empties the pool. The next owner
+ * sees the mount of the last one, and finds no record of the file. */
+static void test_failed_sync_emptied(void)
+{
+    struct pool p;
+    (void)make_failed(&p);
+    change_super(leave_elsewhere);
+    CHECK_EQ(resize_to(3 * MIB, 0).emptied, 1);
+    CHECK(all_may_have_failed());
+    change_super(come_back);
+    p.c = up();
+    CHECK(bypassed(&p, 1));
+    down(&p);
+    CHECK_EQ(unlink(path), 0);
+}
+
 /* The record's state word is damaged, so it is not believed in the new pool: the file bypasses that
  * all the same. */
 static void test_failed_sync_state_damaged(void)
@@ -206,6 +235,7 @@ static void test_use(void)
 const struct harness_test resize_carry_tests[] = {
     TEST(failed_sync),
     TEST(failed_sync_damaged),
+    TEST(failed_sync_emptied),
     TEST(failed_sync_state_damaged),
     TEST(failed_syncs_too_many),
     TEST(failed_syncs_come_first),
