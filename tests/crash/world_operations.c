@@ -613,6 +613,7 @@ static const struct {
     { "read-torn", op_read_torn, ALONE },
     { "read-torn-run", op_read_torn_run, ALONE },
     { "close-unsynced", op_close_unsynced, ALONE },
+    { "elsewhere", op_elsewhere, ALONE },
     { "write-back-failed", op_write_back_failed, ALONE },
     { "power-cut", op_power_cut, ALONE },
     { "evict-a", op_evict_a, ALONE },

@@ -128,6 +128,7 @@ void forget_closed_b(void);
 
 void op_close(void);
 void op_close_unsynced(void);
+void op_elsewhere(void);
 void op_process_crash(void);
 void op_write_back_failed(void);
 void op_power_cut(void);

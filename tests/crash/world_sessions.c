@@ -53,7 +53,24 @@ void op_close(void)
     open_warm(&closed);
     keep_all();
 }
-/* The same, but the system cannot write the pool back. Without syncs (DAX) that makes no
+/* The pool is used on another machine meanwhile, which sees none of the files. */
+void op_elsewhere(void)
+{
+    settle();
+    close_pool();
+    checkpoint();
+    const unsigned here = w.boot;
+    w.boot = UINT16_MAX; /* no boot of the sequence */
+    live_arena.used = 0;
+    must(open_cache(), "open elsewhere");
+    close_pool();
+    w.boot = here;
+    checkpoint();
+    live_arena.used = 0;
+    open_pool(&nothing);
+    keep_all();
+}
+/* As a close, but the system cannot write the pool back. Without syncs (DAX) that makes no
  * difference. */
 void op_close_unsynced(void)
 {
