@@ -116,7 +116,8 @@
 #define HEAD_MAX (64u << 10) /* more than libmicrohttpd takes of a client */
 
 /* The client has so many seconds for the next byte that it sends or takes. 0: any number, while the
- * proxy works for it, and waits for the origin. They begin anew after a 0 only. */
+ * proxy works for it, and waits for the origin. They begin anew after a 0 only. libmicrohttpd 1.0.1
+ * leaves it at TAKES_NOTHING all the time where each connection has a thread. */
 static void set_patience(struct MHD_Connection *connection, unsigned seconds)
 {
     MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, seconds);
@@ -137,6 +138,7 @@ static void on_connection(void *ctx, struct MHD_Connection *connection, void **i
         setsockopt(
             MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
             SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+        set_patience(connection, IDLE);
     } else if (link) {
         curl_easy_cleanup(link->get);
         curl_easy_cleanup(link->head);
@@ -560,7 +562,7 @@ static int serve(const char *port)
         NULL, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_begin, NULL,
         MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_CONNECTION_LIMIT, connections(),
-        MHD_OPTION_CONNECTION_TIMEOUT, IDLE, MHD_OPTION_ARRAY, strict, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_TIMEOUT, TAKES_NOTHING, MHD_OPTION_ARRAY, strict, MHD_OPTION_END);
     if (!daemon) {
         fprintf(stderr, "http-proxy: cannot listen on port %s\n", port);
         return 1;

@@ -43,8 +43,10 @@ def test_wrong(pool, start):
             after = client.file.read()
         except OSError:  # the connection ends, though not all was read
             after = b""
-        check("a request with %s: 400, and the end" % what, (status, after, origin.asked) == (
-            400, b"", {}), "%s, %s, %s" % (status, after[:30], origin.asked))
+        # Newer versions of libmicrohttpd end the connection of a NUL without an answer.
+        refused = status == 400 or ("NUL" in what and status is None)
+        check("a request with %s: 400, and the end" % what, refused and (after, origin.asked) == (
+            b"", {}), "%s, %s, %s" % (status, after[:30], origin.asked))
         client.close()
     proxy.end()
 

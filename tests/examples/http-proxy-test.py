@@ -7,6 +7,7 @@
 #
 # Server and client know just enough HTTP for the proxy. Those of Python's library take ten times
 # as long, which counts where there are a million reads.
+import ctypes
 import email.utils
 import json
 import os
@@ -618,8 +619,14 @@ class Patience:
         self.proxy, self.other = start(pool, None, self.origin), start(pool + "-none", None,
                                                                        self.origin)
         self.results = {}
+        # libmicrohttpd 1.0.1 ends those that say nothing after ten minutes only.
+        library = ctypes.CDLL("libmicrohttpd.so.12")
+        library.MHD_get_version.restype = ctypes.c_char_p
+        self.version = library.MHD_get_version().decode()
+        self.ended = () if self.version == "1.0.1" else (
+            (self.silent, (True, 200, True)), (self.answered_before, ([200, 200], True)))
         self.threads = [threading.Thread(target=self.run, args=(f,)) for f in (
-            self.silent, self.answered_before, self.pause, self.drip, self.drip_whole)]
+            *(f for f, _ in self.ended), self.pause, self.drip, self.drip_whole)]
         for t in self.threads:
             t.start()
 
@@ -668,9 +675,10 @@ class Patience:
     def end(self):
         for t in self.threads:
             t.join()
-        for function, right in ((self.silent, (True, 200, True)),
-                                (self.answered_before, ([200, 200], True)), (self.pause, True),
-                                (self.drip, True), (self.drip_whole, True)):
+        if not self.ended:
+            skip("patience: silent", "libmicrohttpd %s takes no times" % self.version)
+        for function, right in (*self.ended, (self.pause, True), (self.drip, True),
+                                (self.drip_whole, True)):
             got = self.results[function]
             check("patience: " + function.__name__.replace("_", " "), got == right, got)
         self.proxy.end()
