@@ -5,6 +5,7 @@
  * $NO_HANDLES "export": no handles that could be opened again, as of a FUSE server without support
  * for NFS. Anything else: none at all, as before Linux 6.5 or behind a filter of system calls.
  * $NO_TREES: no copies of mounts, as before Linux 5.2.
+ * $NO_GENERATION: a filter of system calls refuses FS_IOC_GETVERSION.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -15,10 +16,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define FID 0x200     /* AT_HANDLE_FID, Linux 6.5 */
 #define OPEN_TREE 428 /* SYS_open_tree */
+/* FS_IOC_GETVERSION without its size: the numbers of programs of 32 and 64 bits. */
+#define IS_GETVERSION(request) (((request)&0xc000ffffu) == 0x80007601u)
 
 int name_to_handle_at(int dir, const char *name, struct file_handle *handle, int *mount, int flags)
 {
@@ -48,4 +52,21 @@ long syscall(long number, ...)
         a[k] = va_arg(ap, long);
     va_end(ap);
     return next(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+    int (*next)(int, unsigned long, ...) =
+        (int (*)(int, unsigned long, ...))dlsym(RTLD_NEXT, "ioctl");
+    va_list ap;
+    void *arg;
+
+    if (IS_GETVERSION(request) && getenv("NO_GENERATION")) {
+        errno = EPERM;
+        return -1;
+    }
+    va_start(ap, request);
+    arg = va_arg(ap, void *);
+    va_end(ap);
+    return next(fd, request, arg);
 }

@@ -276,6 +276,39 @@ clones() {
   rm -r "$work/img" "$org/clone1" "$org/clone2"
 }
 
+# A filter of system calls refuses what tells a file from an earlier one of its inode: each file
+# passes through, and the log says so of the first one.
+t_no_generation() {
+  cd /
+  : > "$work/log"
+  head -c 1048576 /dev/urandom | tee "$ref/nog1" > "$org/nog1"
+  head -c 1048576 /dev/urandom | tee "$ref/nog2" > "$org/nog2"
+  NO_GENERATION=1 LD_PRELOAD=$1 do_mount
+  for f in nog1 nog2 nog1; do
+    same "$(hits_of "$org/$f")" 0
+    cmp "$org/$f" "$ref/$f"
+  done
+  grep -Eq "nog1: the system fails to tell which file it is, .* uncached; .*FS_IOC_GETVERSION$" \
+    "$work/log"
+  same "$(grep -c 'fails to tell which file' "$work/log")" 1
+  do_unmount
+  # It is due to the filter that they were not cached.
+  do_mount
+  [ "$(hits_of "$org/nog1")" -ge 256 ]
+  do_unmount
+  rm "$org/nog1" "$org/nog2"
+}
+no_generation() {
+  local name="the number of an inode is refused" shim
+  wanted "$name" || return
+  shim=$(find "$(realpath "$build")" -name no_handles.so | head -n 1)
+  if [ -z "$shim" ] || grep -Eq '__(asan|tsan|msan)_init' "$mount_bin"; then
+    skip "$name" "no no_handles.so, or a build that takes no LD_PRELOAD"
+  else
+    check "$name" t_no_generation "$shim"
+  fi
+}
+
 lost_pool() { # NAME STATUS SAID COMMAND: the pool is harmed while mounted
   local name=$1 want=$2 said=$3 n
   wanted "$name" || return
@@ -436,6 +469,7 @@ shared
 volume_id
 [ $via = pool ] || { summary; exit; }
 wanted "two volumes of one identity" && need_root "two volumes of one identity" && clones
+no_generation
 check "odd characters in paths, background, killed, again" t_odd_path
 check "names of files" t_file_names
 : > "$org/foreign"
