@@ -559,7 +559,8 @@ static int run(int *pipe_fd)
     /* The loops last: a request may need any of the others. */
     if (keeper_start() || mnt.backing->start() || loop_start(mnt.opt.loops)) {
         say(CM_LOG_ERROR, "cannot start threads");
-        _exit(EXIT_RUNTIME); /* the kernel ends the mount with us */
+        (void)place_leave(); /* or a dead mount would stay */
+        _exit(EXIT_RUNTIME);
     }
     left = live(pipe_fd, &mounted);
     return end(left, mounted);

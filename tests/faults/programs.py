@@ -284,6 +284,8 @@ class Run:
         if not mounted:
             self.end(p, (1, 3), 'the mount')
             self.said_why()
+            if is_mounted(self.org):
+                raise Wrong('it did not begin, and leaves a dead mount')
             return
         said = self.use()
         if p.poll() is None:
