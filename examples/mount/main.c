@@ -39,6 +39,7 @@
 #define LOOK_MS 1000
 #define LOG_MS 10000 /* at the begin and at the end, for whoever reads its log */
 #define NOFILE_FEW 128
+#define UNMOUNT_MS 200
 #define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
 
 struct mount mnt;
@@ -304,11 +305,32 @@ static int leave(void)
     return all ? 0 : EXIT_RUNTIME;
 }
 
+/* An unmount ends the session, and then the mount is gone; `umount -f -l` a moment later. The
+ * session also ends if the kernel cuts the connection (an abort), or if there is no memory any
+ * more: then a dead mount would stay. Exit status. */
+static int ended_by_itself(void)
+{
+    int64_t until;
+
+    if (place_stays())
+        wait_end(UNMOUNT_MS);
+    if (!place_stays())
+        return 0;
+    say(CM_LOG_ERROR,
+        "%s: the kernel has ended the connection (umount -f, an abort, a request that took longer "
+        "than fs.fuse.max_request_timeout), or there was no memory to go on: the mount is taken "
+        "away",
+        mnt.opt.dir);
+    (void)place_still_ours(PLACE_ALL, &until);
+    (void)place_leave();
+    return EXIT_RUNTIME;
+}
+
 /* Exit status. */
 static int serve(void)
 {
     bool asked = false;
-    int rc = 0;
+    int rc;
 
     while (loop_running() && !asked) {
         asked = wait_end(LOOK_MS);
@@ -318,8 +340,7 @@ static int serve(void)
     }
     manager_stopping();
     control_cancel();
-    if (loop_running())
-        rc = leave();
+    rc = loop_running() ? leave() : ended_by_itself();
     if (loop_running())
         flush_end();
     return rc;
@@ -530,7 +551,7 @@ static int end(int left, bool was_mounted)
         say(CM_LOG_ERROR, "%s: data that %s was lost", mnt.opt.dir,
             mnt.opt.writeback ? "the kernel held back" : "programs stored in mappings");
     if (was_mounted)
-        say_end(closed, left != 0, status);
+        say_end(closed, left && place_stays(), status);
     return status;
 }
 

@@ -373,6 +373,7 @@ bool place_leave(void); /* unmounts all, lazily. False: one stays, after a messa
  * clock until which it was. Also notes the time. */
 #define PLACE_ALL UINT_MAX /* all of them; *until: of the first that went */
 bool place_still_ours(unsigned place, int64_t *until);
+bool place_stays(void); /* one of them is mounted. False also if that is not known */
 /* One that has lost its mount while another one has not; each is told once. -1: none. */
 int place_lost(void);
 /* Each second, by main's thread: says it if the session goes on for some seconds though all are

@@ -300,6 +300,18 @@ int place_lost(void)
     return lost;
 }
 
+bool place_stays(void)
+{
+    bool stays = false;
+
+    pthread_mutex_lock(&here.lock);
+    if (look_again())
+        for (unsigned k = 0; k < mnt.opt.places; k++)
+            stays = stays || (here.spot[k].covered && !here.spot[k].left);
+    pthread_mutex_unlock(&here.lock);
+    return stays;
+}
+
 static void say_stays(void)
 {
     char *const at = mountinfo_place(here.spot[0].mount.device);

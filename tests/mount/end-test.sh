@@ -253,6 +253,28 @@ t_kept() {
   fails grep -q 'writing device\|answer a request' "$work/log"
 }
 
+# The kernel cuts the connection: no dead mount stays, and the exit status and the log say it.
+cut_off() {
+  local name="the kernel ends the connection" device at=/sys/fs/fuse/connections ours=
+  wanted "$name" || return
+  [ $is_root = 1 ] || { skip "$name" "needs root"; return; }
+  new_pool 16MiB && : > "$work/log" && do_mount || { fail "$name" mount; return; }
+  device=$(awk -v dir="$org" '$5 == dir { print $3 }' /proc/self/mountinfo | tail -n 1)
+  mkdir "$work/connections"
+  [ -e "$at/${device#*:}" ] || { ours=1 at=$work/connections; mount -t fusectl none "$at"; }
+  echo 1 > "$at/${device#*:}/abort"
+  wait_mount
+  [ -z "$ours" ] || umount "$at"
+  check_at / "$name" t_cut_off
+}
+t_cut_off() {
+  same "$status" 1
+  fails mountpoint -q "$org"
+  grep -q "$org: the kernel has ended the connection" "$work/log"
+  grep -q "$org: unmounted; the pool was closed; exit status 1" "$work/log"
+  is_clean
+}
+
 # elsewhere NAME WANTED_STATUS HOW: SIGTERM when the mount is not, or not alone, where it was made.
 # HOW sets $now, its present directory, and $name_free, to know when the signal was seen.
 elsewhere() {
@@ -473,4 +495,5 @@ stays() {
 stays
 full
 kept
+cut_off
 summary
