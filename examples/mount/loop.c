@@ -40,6 +40,9 @@
 #define STOCK_MAX 8
 #define DRAIN_MAX 65536 /* requests of others that an end waits for, per round */
 #define DRAIN_ROUNDS 64
+#define NAP_NS 10000000l /* until memory is looked for again; then twice as long, and so on */
+#define NAP_DOUBLES 6
+#define NAPS_MAX 50 /* half a minute */
 
 static struct {
     pthread_mutex_t lock;
@@ -381,23 +384,44 @@ static bool take(struct fuse_buf *buf)
     return relieved;
 }
 
+/* libfuse had no memory for a buffer. The other loops go on, and workers give buffers back. False:
+ * this lasts too long. *naps: in a row. */
+static bool nap(unsigned *naps)
+{
+    const long ns = NAP_NS << (*naps < NAP_DOUBLES ? *naps : NAP_DOUBLES);
+    const struct timespec t = { .tv_nsec = ns };
+
+    if (*naps >= NAPS_MAX)
+        return false;
+    ++*naps;
+    nanosleep(&t, NULL);
+    return true;
+}
+
 bool loop_serve(void)
 {
     struct fuse_buf buf = { .mem = NULL };
     bool relieved = false;
+    unsigned naps = 0;
 
     while (!relieved && !fuse_session_exited(mnt.se) && !threads_stopping()) {
         int n;
 
+        if (!buf.mem)
+            buf.mem = stock_get();
         threads_reading(true);
         n = fuse_session_receive_buf(mnt.se, &buf);
         threads_reading(false);
+        if (n == -ENOMEM && nap(&naps))
+            continue;
+        naps = 0;
         if (n > 0)
             relieved = take(&buf);
         else if (n != -EINTR)
             fuse_session_exit(mnt.se);
     }
-    free(buf.mem);
+    if (buf.mem)
+        stock_put(buf.mem);
     return relieved;
 }
 
@@ -406,7 +430,13 @@ bool loop_serve(void)
 static bool take_all(struct fuse_buf *buf, bool *wrote)
 {
     for (unsigned n = 0; n < DRAIN_MAX; n++) {
-        int rc = fuse_session_receive_buf(mnt.se, buf);
+        int rc;
+
+        if (!buf->mem)
+            buf->mem = stock_get();
+        rc = fuse_session_receive_buf(mnt.se, buf);
+        if (rc == -ENOMEM)
+            return false;
         if (rc <= 0 && rc != -EINTR)
             return true; /* none left, or the session has ended */
         if (rc > 0) {
@@ -421,7 +451,7 @@ static bool take_all(struct fuse_buf *buf, bool *wrote)
  * continues until no page came. Nothing makes new ones after flush_end(). */
 static void drain(void)
 {
-    struct fuse_buf buf = { .mem = NULL };
+    struct fuse_buf buf = { .mem = stock_get() };
     int fd = fuse_session_fd(mnt.se), flags = fcntl(fd, F_GETFL);
     bool wrote = true, all = flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 

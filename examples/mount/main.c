@@ -40,6 +40,7 @@
 #define LOG_MS 10000 /* at the begin and at the end, for whoever reads its log */
 #define NOFILE_FEW 128
 #define UNMOUNT_MS 200
+#define SAY_AGAIN_NS 60000000000ull
 #define GRACE_MS 5000 /* for a flush, and then for open files; a second signal ends both waits */
 
 struct mount mnt;
@@ -62,14 +63,26 @@ void say(int level, const char *fmt, ...)
         say_log(OUR_NAME, line, OUR_NAME); /* programs do not wait for whoever reads the log */
 }
 
-/* What libfuse says would go to the standard error by itself. */
+/* What libfuse says would go to the standard error by itself. Who waits for memory says the same
+ * again and again. */
 static void log_of_fuse(enum fuse_log_level level, const char *fmt, va_list ap)
 {
-    char text[1024];
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static char last[1024];
+    static uint64_t said_ns;
+    char text[sizeof(last)];
+    bool again;
 
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     text[strcspn(text, "\n")] = '\0';
-    if (text[0])
+    pthread_mutex_lock(&lock);
+    again = !strcmp(text, last) && cm_now() - said_ns < SAY_AGAIN_NS;
+    if (!again) {
+        memcpy(last, text, sizeof(last));
+        said_ns = cm_now();
+    }
+    pthread_mutex_unlock(&lock);
+    if (text[0] && !again)
         say(level <= FUSE_LOG_ERR       ? CM_LOG_ERROR
             : level == FUSE_LOG_WARNING ? CM_LOG_WARNING
                                         : CM_LOG_INFO,

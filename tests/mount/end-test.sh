@@ -253,6 +253,39 @@ t_kept() {
   fails grep -q 'writing device\|answer a request' "$work/log"
 }
 
+# There is no memory for requests for a second: programs wait, and the mount goes on.
+no_buffers() {
+  local name="no memory for requests" none=$work/none shim
+  wanted "$name" || return
+  grep -Eq '__(asan|tsan)_init' "$mount_bin" &&
+    { skip "$name" "a sanitizer's build takes no LD_PRELOAD"; return; }
+  shim=$(realpath "$(find "$build" -name failing_answer.so)")
+  new_pool 16MiB && : > "$work/log" &&
+    NO_BUFFERS=$none LD_PRELOAD=$shim do_mount || { fail "$name" mount; return; }
+  check "$name: writes wait" t_no_buffers "$none"
+  do_unmount
+  [ "$status" = 0 ] && ok "$name: the mount goes on" || fail "$name: the mount goes on" "$status"
+  check "$name: the origin has what was written" t_wrote
+  same "$(grep -c 'allocate read buffer' "$work/log")" 1 && ok "$name: said once" ||
+    fail "$name: said once" "$(tail -n 1 "$work/log")"
+  rm -f "$org"/wrote.*
+}
+t_no_buffers() {
+  local all=
+  head -c 2097152 /dev/urandom > "$work/wrote"
+  : > "$1"
+  for n in 1 2 3 4 5 6; do
+    dd if="$work/wrote" of=wrote.$n bs=64k oflag=dsync status=none &
+    all="$all $!"
+  done
+  sleep 1
+  rm "$1"
+  for n in $all; do wait "$n"; done
+  t_wrote
+}
+t_wrote() {
+  for n in 1 2 3 4 5 6; do cmp "$work/wrote" wrote.$n; done
+}
 # The kernel cuts the connection: no dead mount stays, and the exit status and the log say it.
 cut_off() {
   local name="the kernel ends the connection" device at=/sys/fs/fuse/connections ours=
@@ -495,5 +528,6 @@ stays() {
 stays
 full
 kept
+no_buffers
 cut_off
 summary

@@ -3,6 +3,7 @@
  * failing_answer.c - a kernel that says of an answer of the mount that it has no memory for it:
  * loaded into the mount by LD_PRELOAD. It does so once, if the file $FAILING_ANSWER is there, and
  * deletes that. While the file $FAILING_NOTIFICATION is there it takes no notification, either.
+ * While the file $NO_BUFFERS is there, there is no memory for requests: nobody gets so much.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -15,6 +16,19 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+void *malloc(size_t n)
+{
+    static void *(*next)(size_t);
+    const char *const none = n > 1 << 20 ? getenv("NO_BUFFERS") : NULL;
+
+    if (!next)
+        next = (void *(*)(size_t))dlsym(RTLD_NEXT, "malloc");
+    if (!none || access(none, F_OK) != 0)
+        return next(n);
+    errno = ENOMEM;
+    return NULL;
+}
 
 static int is_refused(const struct fuse_out_header *h)
 {

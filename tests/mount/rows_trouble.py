@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_trouble.py - the mutants of the end, of failures and of volumes that do not answer."""
-from rows import (ATTR, CACHE, CREDS, DIRECT, FLUSH, INODE, KEEPER, MAIN, NUMBER, OPEN, PLACE, POOL,
-                  PROOF, READ, SAY, STEER, THREADS, WRITE, _m)
+from rows import (ATTR, CACHE, CREDS, DIRECT, FLUSH, INODE, KEEPER, LOOP, MAIN, NUMBER, OPEN, PLACE,
+                  POOL, PROOF, READ, SAY, STEER, THREADS, WRITE, _m)
 
 OF_TROUBLE = [
     # The end
@@ -249,6 +249,10 @@ OF_TROUBLE = [
     _m('no thread, and dead', 'a mount that has no threads to begin leaves a dead mount', 'faults',
        '^no thread', MAIN,
        '        (void)place_leave(); /* or a dead mount would stay */\n', ''),
+    _m('no buffer', 'a mount without memory for a request ends', 'end',
+       '^no memory for requests', LOOP, 'n == -ENOMEM && nap(&naps)', 'n == -EAGAIN && nap(&naps)'),
+    _m('no buffer, again', 'it says that again and again', 'end',
+       '^no memory for requests', MAIN, 'if (text[0] && !again)', 'if (text[0])'),
     _m('cut off', 'a connection that the kernel ends leaves a dead mount', 'end',
        '^the kernel ends the connection', MAIN,
        'leave() : ended_by_itself();', 'leave() : 0;'),
