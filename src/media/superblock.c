@@ -243,12 +243,19 @@ static void set_growing(struct cm_super *sb, uint64_t size)
         sb->incompat &= ~CM_INCOMPAT_GROWN; /* older libraries can use it */
 }
 
+/* Was it the owner's boot in which an fsync failed? */
+static bool is_failed_boot(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    return !is_zero(owner->boot_id) &&
+           memcmp(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id)) == 0;
+}
+
 /* Had the owner's boot the pool before the last one had it (a container, another machine)? */
 static bool came_back(const struct cm_super *sb, const struct cm_super_owner *owner)
 {
     const uint16_t sum = cm_format_boot_sum(owner->boot_id);
     return sum != 0 && !same_boot(sb, owner) &&
-           (sum == sb->boot_before[0] || sum == sb->boot_before[1]);
+           (sum == sb->boot_before[0] || sum == sb->boot_before[1] || is_failed_boot(sb, owner));
 }
 
 static void remember_boot(struct cm_super *sb)
@@ -260,19 +267,19 @@ static void remember_boot(struct cm_super *sb)
     sb->boot_before[0] = sum;
 }
 
-/* Gives this boot a new number. An fsync may have failed in this same boot, in two cases. The
- * system does not say which boot it is: then it may still be that boot. Or the boot id says that it
- * is that boot, or one that had the pool before, after the pool was used in another one. The marks
- * in the records have another number in both cases. */
+/* Gives this boot a new number. An fsync may have failed in this same boot, in three cases. The
+ * last number was of a boot in which one may have failed, and this is the same boot (the volume was
+ * put back), or the system does not say which boot it is. Or the boot id says that one failed in
+ * this boot, whatever came in between. Or this boot had the pool before. The marks in the records
+ * have another number in all cases. */
 static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 {
     const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
     const bool failed = sb->failed_boot != 0 && sb->failed_boot == sb->boot_number;
-    const bool back = (came_back(sb, owner) && sb->failed_boot != 0) ||
-                      (!is_zero(owner->boot_id) &&
-                       memcmp(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id)) == 0);
+    const bool again = failed && (unknown || same_boot(sb, owner));
+    const bool back = came_back(sb, owner) && sb->failed_boot != 0;
     sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;
-    if ((unknown && failed) || back)
+    if (again || back || is_failed_boot(sb, owner))
         sb->failed_boot = sb->unnamed_boot = sb->boot_number;
 }
 

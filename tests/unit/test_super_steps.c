@@ -377,6 +377,7 @@ static void test_boot_again(void)
         CHECK(cm_super_booted_since(&p.s, wrote));
         CALL(open_in_boot(&p, 1));
         CHECK_EQ(p.s.now.boot_number, wrote + others + 1);
+        CALL(expect_failed(&p, false, false));
         CHECK_EQ(cm_super_booted_since(&p.s, wrote), others > 2); /* it remembers two */
         CALL(open_in_boot(&p, 9));
         CHECK(cm_super_booted_since(&p.s, wrote));
@@ -416,6 +417,62 @@ static void test_boot_again_failed(void)
     }
     CALL(open_in_boot(&p, 2));
     CALL(expect_failed(&p, true, true));
+    pair_end(&p);
+}
+
+/* The volume of a checkpointed pool is put back while it is open: in the same boot, or in another.
+ */
+static void put_back_in_boot(struct pair *p, unsigned boot)
+{
+    struct cm_super_owner o = { .durability = CM_DURABILITY_PAGECACHE, .syncs = true, .pid = 1 };
+    bool emptied;
+    memset(o.boot_id, (int)boot, sizeof(o.boot_id));
+    memset(o.mount_id, 1 + (int)p->s.now.boot_number % 100, sizeof(o.mount_id));
+    p->s.now.durability = CM_DURABILITY_CHECKPOINT;
+    CHECK_EQ(cm_super_open(&p->s, &o, &emptied), 0);
+    CHECK(!emptied);
+}
+
+/* An fsync may have failed in the boot that has the pool, though its id is not the last one that
+ * was noted. That stays so if the volume is put back in this boot. */
+static void test_put_back_failed(void)
+{
+    for (unsigned first = 0; first < 2; first++) {
+        struct pair p;
+        CASE("first %u", first);
+        CALL(pair_make(&p));
+        CALL(open_in_boot(&p, first));
+        CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+        if (first == 1) {
+            CALL(open_in_boot(&p, 2));
+            CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+        }
+        CALL(open_in_boot(&p, 1));
+        CALL(expect_failed(&p, true, true));
+        const uint32_t boot = p.s.now.boot_number;
+        CALL(put_back_in_boot(&p, 1));
+        CHECK_EQ(p.s.now.boot_number, boot + 1);
+        CALL(expect_failed(&p, true, true));
+        CALL(open_in_boot(&p, 3));
+        CALL(expect_failed(&p, false, false));
+        pair_end(&p);
+    }
+}
+
+/* That an fsync failed is remembered for longer than a boot. So is that boot, then. */
+static void test_boot_again_by_failure(void)
+{
+    struct pair p;
+    CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 1));
+    const uint32_t wrote = p.s.now.boot_number;
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    for (unsigned other = 2; other < 6; other++)
+        CALL(open_in_boot(&p, other));
+    CHECK(cm_super_booted_since(&p.s, wrote));
+    CALL(open_in_boot(&p, 1));
+    CALL(expect_failed(&p, true, true));
+    CHECK(!cm_super_booted_since(&p.s, wrote));
     pair_end(&p);
 }
 
@@ -708,6 +765,8 @@ const struct harness_test super_steps_tests[] = {
     TEST(boot_again),
     TEST(boot_again_unknown),
     TEST(boot_again_failed),
+    TEST(put_back_failed),
+    TEST(boot_again_by_failure),
     TEST(growth_written),
     TEST(others_written),
     TEST(none_after_failure),
