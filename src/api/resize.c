@@ -3,7 +3,8 @@
  * resize.c - gives a pool another size.
  *
  * Owns: the order of the steps. The old pool is locked as by an owner. Up to the exchange it is not
- * changed, but what a growth that did not end has taken is cut off. A new file is made beside it
+ * changed, but what a growth that did not end has taken is cut off, and it is emptied if the system
+ * has lost what a killed owner wrote. A new file is made beside it
  * and filled (resize_carry.c). Its superblocks come when all else is synced: up to then it is no
  * pool. They say what the old ones said of epoch, boots, incarnations and failed fsyncs, and
  * whether the pool was closed cleanly, so the next open judges as it would have judged the old
@@ -67,6 +68,26 @@ static int take_options(struct cm_resizing *z, const cm_resize_options *opts)
     return 0;
 }
 
+/* A killed owner may have left pages that the system could not write, and has dropped. It tells
+ * that to one sync, as to that of an open. So all is synced before it is copied. If that fails, the
+ * old pool is emptied, durably: whoever opens it, should it stay, is not told. */
+static int sync_old(struct cm_resizing *z, const char *path)
+{
+    struct cm_superblocks *const s = &z->old->super;
+    uint32_t failed;
+    if (!s->sync || z->was.state == CM_SUPER_CLEAN || cm_plat_file_sync(&z->old->file, 0, 0) == 0)
+        return 0;
+    s->now = z->was;
+    const int e = cm_super_bump_epoch(s, &failed);
+    z->was = s->now;
+    z->old->must_empty = true;
+    if (e == 0)
+        return 0;
+    cm_super_void(s);
+    return refuse(z, CM_EIO, path,
+                  "its volume cannot be written; the pool is void: delete it and create it anew");
+}
+
 static int open_old(struct cm_resizing *z, const char *path)
 {
     cm_options o = CM_OPTIONS_INIT;
@@ -81,7 +102,7 @@ static int open_old(struct cm_resizing *z, const char *path)
     e = cm_super_read_sealed(z->old->media.base, &z->old->sealing, &z->was, &z->old->super.damaged);
     z->report->old_size = z->old->media.geo.pool_size;
     z->all = cm_media_slots(&z->old->media) * CM_BLOCK_SIZE; /* until plan() knows more; never 0 */
-    return e < 0 ? e : 0;
+    return e < 0 ? e : sync_old(z, path);
 }
 
 /* Gives back what a growth that did not end has taken: the superblocks say that it does not count,

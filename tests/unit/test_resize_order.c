@@ -5,7 +5,7 @@
  * `durable` has of the new file what a power cut would leave: what syncs wrote back or, with DAX,
  * what flushes did, and copies past the caches. When the superblocks get there all else must be
  * there. When the file takes the name of the pool it must be all of it, and readers of the old pool
- * must find no session there.
+ * must find no session there. And a killed owner's file is synced before anything is copied.
  */
 #include "resize_common.h"
 
@@ -21,6 +21,7 @@ static struct {
     unsigned unfenced; /* flushes and copies since the last fence */
     unsigned supers, replaced;
     struct cm_persist_ops real, ops;
+    unsigned lost; /* so many syncs of the old file fail from now on */
 } watch;
 
 /* ---- What becomes durable -------------------------------------------------------------------- */
@@ -57,6 +58,10 @@ int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t l
 {
     if (watch.armed && f == watch.file && !is_dax())
         get_durable(offset, len ? len : NEW_SIZE);
+    if (watch.lost > 0 && f->size == OLD_SIZE) {
+        watch.lost--;
+        return CM_EIO;
+    }
     return __real_cm_plat_file_sync(f, offset, len);
 }
 
@@ -178,4 +183,67 @@ static void test_order(void)
     }
 }
 
-const struct harness_test resize_order_tests[] = { TEST(order), TEST_END };
+/* ---- What the old file has lost -------------------------------------------------------------- */
+
+static void leave_open(struct cm_super *sb)
+{
+    sb->state = CM_SUPER_OPEN;
+    sb->durability = CM_DURABILITY_PAGECACHE;
+    memset(&sb->memo, 0, sizeof(sb->memo));
+}
+
+/* Makes a pool whose owner was killed. False: it is not in a page cache that syncs write back. */
+static bool old_pool(void)
+{
+    struct pool p;
+    make(&p, OLD_SIZE, 0, 0);
+    const bool syncs = p.c->super.sync;
+    fill_file(&p, 1, 100);
+    down(&p);
+    memset(&watch, 0, sizeof(watch));
+    change_super(leave_open);
+    watch.lost = 1;
+    return syncs;
+}
+
+static bool is_empty(void)
+{
+    struct pool p = { .c = up() };
+    const bool is = count_hits(&p, 1, 100) == 0;
+    CHECK_EQ(cm_close(p.c), 0);
+    return is;
+}
+
+static int no_more(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx, (void)done, (void)total;
+    return 1;
+}
+
+/* The system has dropped what a killed owner wrote, perhaps what it forgot. It tells that to one
+ * sync. The copy must not have the old pages, nor may the old pool if it stays. */
+static void test_lost(void)
+{
+    cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
+    if (!old_pool())
+        SKIP("the test's directory has no page cache that syncs write back");
+    CHECK_EQ(resize_to(NEW_SIZE, 0).emptied, 1);
+    CHECK(is_empty());
+    CHECK(old_pool());
+    const uint64_t session = session_now();
+    o.size = NEW_SIZE;
+    o.progress = no_more;
+    CHECK_EQ(cm_resize(path, &o, NULL), CM_ECANCELED);
+    CHECK_EQ(watch.lost, 0);
+    CHECK(session_now() != session); /* readers learn it, too */
+    CHECK(is_empty());
+    CHECK(old_pool());
+    watch.lost = UINT32_MAX; /* nothing can be made durable, so there is no pool any more */
+    (void)resize_to(NEW_SIZE, CM_EIO);
+    watch.lost = 0;
+    cm_info info = CM_INFO_INIT;
+    CHECK(cm_pool_info(path, &info) < 0);
+    CHECK_EQ(unlink(path), 0);
+}
+
+const struct harness_test resize_order_tests[] = { TEST(order), TEST(lost), TEST_END };
