@@ -8,6 +8,7 @@
  */
 #include "world_parts.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,11 +51,12 @@ void __wrap_cm_plat_boot_id(uint8_t id[16])
     memcpy(id + 4, &w.boot, sizeof(w.boot));
 }
 
-/* There is one mount, the one that memory pools report. The judge opens copies in memory. */
+/* The first mount is the one that memory pools report. The judge opens copies in memory. */
 void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 {
     (void)f;
     memset(id, 0xff, 16);
+    memcpy(id, &w.mount, sizeof(w.mount));
 }
 
 /* The "file" of a pool on a volume without DAX is memory, and a sync is an event of the log. */
@@ -654,6 +656,7 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
     w.now.tick = 1000;
     w.now.boot_tick = 990;
     w.boot = w.now.boot = 1;
+    w.mount = UINT_MAX; /* as of memory */
     w.boot_wall = w.now.boot_tick * TICK_NS;
     memset(w.pool, 0, w.room);
     format_pool();
@@ -664,6 +667,7 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
     for (int f = 0; f < WRITTEN; f++) {
         struct ofile *o = &w.now.file[f];
         o->size = 0;
+        o->failed = false;
         memset(o->data, 0, o->max);
         ofile_write(o, &w.rng, 900, 0, f == FILE_A ? 4 * BLOCK + 1000 : 2 * BLOCK + 300);
         ofile_sync(o);

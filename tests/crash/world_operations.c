@@ -266,6 +266,8 @@ static void op_sync_failed(void)
     cm_sync s;
     must(cm_sync_begin(w.file[FILE_A], &s), "cm_sync_begin");
     must(cm_sync_end(w.file[FILE_A], &s, 0, NULL), "cm_sync_end");
+    w.now.file[FILE_A].failed = true; /* from here on: who dies before it has told nobody */
+    mark();
 }
 /* Another program writes B. Fills that were read before are void from the moment the cache knows.
  * Nothing is promised between the change and that moment, so the two are one step here. */
@@ -614,6 +616,9 @@ static const struct {
     { "read-torn-run", op_read_torn_run, ALONE },
     { "close-unsynced", op_close_unsynced, ALONE },
     { "elsewhere", op_elsewhere, ALONE },
+    { "elsewhere-failed", op_elsewhere_failed, ALONE },
+    { "elsewhere-attached", op_elsewhere_attached, ALONE },
+    { "put-back", op_put_back, ALONE },
     { "write-back-failed", op_write_back_failed, ALONE },
     { "power-cut", op_power_cut, ALONE },
     { "evict-a", op_evict_a, ALONE },

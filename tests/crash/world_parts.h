@@ -68,6 +68,7 @@ extern struct world {
     struct rng random;
     uint64_t seed; /* for what power cuts leave */
     unsigned boot; /* identity and time that the library is told */
+    unsigned mount;
     int64_t boot_wall;
     uint8_t *buf, *other_buf;
     /* Images that the judge opens: after a crash, after a crash in that session. */
@@ -129,6 +130,9 @@ void forget_closed_b(void);
 void op_close(void);
 void op_close_unsynced(void);
 void op_elsewhere(void);
+void op_elsewhere_failed(void);
+void op_elsewhere_attached(void);
+void op_put_back(void);
 void op_process_crash(void);
 void op_write_back_failed(void);
 void op_power_cut(void);

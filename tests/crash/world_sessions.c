@@ -53,8 +53,52 @@ void op_close(void)
     open_warm(&closed);
     keep_all();
 }
-/* The pool is used on another machine meanwhile, which sees none of the files. */
-void op_elsewhere(void)
+/* Another machine sees of the origin what was synced. *here: what this one sees, to come back to.
+ * False: a change does not show in the times. */
+static bool see_synced(struct snapshot *here)
+{
+    bool shows = true;
+    copy_snapshot(here, &w.now);
+    for (int f = 0; f < WRITTEN; f++) {
+        struct ofile *o = &w.now.file[f];
+        shows = shows && (!o->unsynced || o->stamp != o->synced_stamp);
+        memcpy(o->data, o->synced, o->max);
+        o->size = o->synced_size;
+        o->stamp = o->synced_stamp;
+        o->unsynced = o->failed = false;
+    }
+    w.now.tick++;
+    mark();
+    return shows;
+}
+static void see(struct snapshot *here)
+{
+    here->tick = w.now.tick;
+    copy_snapshot(&w.now, here);
+    mark();
+    for (int f = 0; f < WRITTEN; f++)
+        ofile_free(&here->file[f]);
+}
+/* What is done there. */
+enum there { NOTHING, FAILED, ATTACHED };
+static void be_there(enum there what)
+{
+    struct snapshot here = { .hash = 0 };
+    const int64_t wall = w.boot_wall;
+    if (what == FAILED)
+        must(cm_super_sync_failed(&w.cache->super, false), "cm_super_sync_failed");
+    if (what != ATTACHED)
+        return;
+    if (see_synced(&here)) {
+        w.boot_wall = w.now.tick * TICK_NS;
+        attach_all(&nothing); /* stores nothing: the times may still be lost with this system */
+        op_pool_checkpoint();
+        w.boot_wall = wall;
+    }
+    see(&here);
+}
+/* The pool is used on another machine meanwhile. */
+static void elsewhere(enum there what)
 {
     settle();
     close_pool();
@@ -63,12 +107,27 @@ void op_elsewhere(void)
     w.boot = UINT16_MAX; /* no boot of the sequence */
     live_arena.used = 0;
     must(open_cache(), "open elsewhere");
+    be_there(what);
     close_pool();
     w.boot = here;
     checkpoint();
     live_arena.used = 0;
     open_pool(&nothing);
     keep_all();
+}
+void op_elsewhere(void)
+{
+    elsewhere(NOTHING);
+}
+/* An fsync of another file fails there. */
+void op_elsewhere_failed(void)
+{
+    elsewhere(FAILED);
+}
+/* The files are there, too. */
+void op_elsewhere_attached(void)
+{
+    elsewhere(ATTACHED);
 }
 /* As a close, but the system cannot write the pool back. Without syncs (DAX) that makes no
  * difference. */
@@ -163,6 +222,27 @@ void op_write_back_failed(void)
     /* Read them here: the images are judged in another boot, which empties the pool. */
     look_at_all();
 }
+/* The pool's volume loses its power, and is mounted anew in the same boot. The origin is on another
+ * one, and loses nothing. */
+void op_put_back(void)
+{
+    if (w.rules < RULES_PAGECACHE) {
+        op_process_crash();
+        return;
+    }
+    struct floor before;
+    struct rng rng;
+    world_floor(&before);
+    if (w.bracket && w.written) /* the next validator is of another version */
+        memset(before.must[FILE_A], 0, sizeof(before.must[FILE_A]));
+    cm_plat_file_close(&w.cache->file);
+    gone();
+    lose_writes(&rng, false);
+    w.mount--;
+    cm_plat_thread()->number++;
+    open_warm(&before);
+    keep_all();
+}
 void op_power_cut(void)
 {
     struct floor before;
@@ -190,6 +270,8 @@ void op_pool_checkpoint(void)
 }
 static void format(void)
 {
+    w.now.file[FILE_A].failed = false; /* the new pool does not know of it */
+    mark();
     checkpoint();
     w.floors[w.checkpoints - 1].unborn = true; /* until the format is done, there may be no pool */
     if (w.rules >= RULES_PAGECACHE) {

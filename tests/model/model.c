@@ -615,6 +615,7 @@ static void op_sync(void)
     trace("sync file %d ok %d", i, dice != 0);
     must(cm_sync_end(t.file[i], &s, dice != 0, rng_below(&t.rng, 2) ? &v : NULL), "cm_sync_end");
     t.bypassed[i] |= dice == 0; /* until the boot ends */
+    t.origin[i].failed |= dice == 0;
 }
 
 static void op_foreign(void)

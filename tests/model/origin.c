@@ -63,6 +63,8 @@ void ofile_truncate(struct ofile *f, int64_t tick, uint64_t size)
 
 void ofile_sync(struct ofile *f)
 {
+    if (f->failed)
+        return;
     memcpy(f->synced, f->data, f->max);
     f->synced_size = f->size;
     f->synced_stamp = f->stamp;
@@ -80,6 +82,7 @@ void ofile_power_cut(struct ofile *f, struct rng *r)
             f->stamp = f->synced_stamp;
         }
     }
+    f->failed = false;
     ofile_sync(f);
 }
 

@@ -22,6 +22,7 @@ struct ofile {
     uint64_t size, synced_size;
     int64_t stamp, synced_stamp; /* tick of the last change */
     bool unsynced;
+    bool failed; /* a sync has failed: until the power is cut, no later one writes what it lost */
 };
 
 struct rng {
