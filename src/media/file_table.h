@@ -6,6 +6,8 @@
 #ifndef CM_FILE_TABLE_H
 #define CM_FILE_TABLE_H
 
+#include <string.h>
+
 #include "media/media.h"
 
 /* A record's number in the whole file table. */
@@ -31,6 +33,11 @@ static inline uint64_t cm_record_place(const struct cm_record_set *s, unsigned i
 static inline bool cm_record_names(const struct cm_record_set *s, unsigned i, const cm_file_id *id)
 {
     return s->whole[i] && s->record[i].id.hi == id->hi && s->record[i].id.lo == id->lo;
+}
+
+static inline bool cm_record_is_of_objects(const struct cm_record *r)
+{
+    return memcmp(r->proof, CM_PROOF_OBJECTS, sizeof(CM_PROOF_OBJECTS) - 1) == 0;
 }
 
 /* Also if nobody can tell whether it is whole. */

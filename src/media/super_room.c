@@ -13,6 +13,8 @@
  */
 #include "media/superblock.h"
 
+#include <string.h>
+
 /* ---- No room --------------------------------------------------------------------------------- */
 
 bool cm_super_has_no_room(const struct cm_superblocks *s)
@@ -108,9 +110,14 @@ bool cm_super_is_growing(struct cm_superblocks *s)
 
 struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
 {
+    static const uint8_t unknown[sizeof(s->now.boot_id)];
     cm_lock_acquire(&s->lock);
-    const struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
-                                       s->now.unnamed_boot == s->now.boot_number };
+    struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
+                                 s->now.unnamed_boot == s->now.boot_number, false };
+    /* This boot had the pool before, and others since (cm_super_count_boot). An unknown one never
+     * ends, so it says nothing. */
+    f.all = f.unnamed && memcmp(s->now.boot_id, unknown, sizeof(unknown)) != 0 &&
+            !cm_super_booted_since(s, s->now.boot_number - (CM_BOOTS - 1));
     cm_lock_release(&s->lock);
     return f;
 }

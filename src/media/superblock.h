@@ -176,9 +176,10 @@ int cm_super_bump_epoch(struct cm_superblocks *s, uint32_t *failed);
  * record. CM_EIO: only this session knows it. */
 int cm_super_sync_failed(struct cm_superblocks *s, bool named);
 /* What was noted so. any: an fsync failed in this boot. unnamed: one of a file that no record
- * names. */
+ * names. all: one of a file whose record may say nothing of it, because another boot had the pool
+ * since. */
 struct cm_super_failed {
-    bool any, unnamed;
+    bool any, unnamed, all;
 };
 struct cm_super_failed cm_super_failed(struct cm_superblocks *s);
 /* `incarnation` was found in the pool, under a right check. Does it show that the superblock is

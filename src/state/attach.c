@@ -30,11 +30,6 @@
 
 /* ---- Attaching ------------------------------------------------------------------------------- */
 
-static bool is_of_objects(const struct cm_record *r)
-{
-    return memcmp(r->proof, CM_PROOF_OBJECTS, sizeof(CM_PROOF_OBJECTS) - 1) == 0;
-}
-
 /* Chooses the record for a file that has none: an unused one, in the bucket that has more of them.
  * If there is none: a random one that no open file owns, and of no kept file; those of objects are
  * the last, because no origin has what is in them. But only half of the places are for those:
@@ -53,7 +48,7 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
             continue; /* it keeps its file out of the cache */
         if (b->whole[i] && (b->record[i].flags & CM_RECORD_KEEP))
             continue;
-        const unsigned last = is_of_objects(&b->record[i]) && n[1] < b->n / 2;
+        const unsigned last = cm_record_is_of_objects(&b->record[i]) && n[1] < b->n / 2;
         if (b->whole[i])
             candidate[last][n[last]++] = place;
         else if (free[bucket]++ == 0)
@@ -149,19 +144,6 @@ static void keep(struct cm_object *f, const struct cm_record *r, uint64_t record
         cm_quota_move(f->cache, 0, f->incarnation, f->share);
     f->limit = f->size; /* nothing past the size of an unchanged file was cached */
     cm_count(f->cache, CM_STAT_attach_kept, 1);
-}
-
-/* An fsync of this file failed in this boot: its record stays as it is, and nothing is cached. */
-static void stay_out(struct cm_object *f, const cm_validator *v)
-{
-    cm_file_bypass(f);
-    f->size = f->validator.size = CM_SIZE_UNKNOWN;
-    if (v) {
-        cm_file_set_validator(f, v);
-        f->size = v->size;
-    }
-    f->regions.dirty = true;
-    cm_count(f->cache, CM_STAT_attach_new, 1);
 }
 
 /* Which of the records lies at a place? */
@@ -261,6 +243,29 @@ static int begin_anew(struct cm_object *f, const struct cm_record_set *b, const 
     return e ? e : cm_file_renew(f);
 }
 
+/* An fsync of this file failed in this boot, and nothing is cached. Its record stays as it is. But
+ * one that does not say so is replaced: nobody records there what is written from now on. */
+static int stay_out(struct cm_object *f, const struct cm_record_set *b, const struct cm_record *r,
+                    const cm_validator *v)
+{
+    if (r && !(r->flags & CM_RECORD_SYNC_FAILED)) {
+        int e = begin_anew(f, b, r, v);
+        cm_lock_acquire(&f->lock);
+        e = e ? e : cm_file_sync_failed(f);
+        cm_lock_release(&f->lock);
+        return e;
+    }
+    cm_file_bypass(f);
+    f->size = f->validator.size = CM_SIZE_UNKNOWN;
+    if (v) {
+        cm_file_set_validator(f, v);
+        f->size = v->size;
+    }
+    f->regions.dirty = true;
+    cm_count(f->cache, CM_STAT_attach_new, 1);
+    return 0;
+}
+
 /* *replaced: in a checkpointed pool, the disk may have another version's record of the file. */
 static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validator *v,
                       uint32_t flags, struct cm_object **file, bool *replaced)
@@ -291,7 +296,7 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     f->share = cm_quota_share(c, f->group);
     if (e == 0) {
         if (cm_file_may_have_failed(c, b, f->place, r))
-            stay_out(f, v);
+            e = stay_out(f, b, r, v);
         else if (cm_files_may_keep(c, f->place, f->flags, r, size, v) &&
                  cm_region_keep(f, r, size) == 0 && cm_record_settle(&c->media, f->place) == 0)
             keep(f, r, size, v);
@@ -460,7 +465,7 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
     if (cm_region_size(c, place, r, &v->size))
         return CM_ESEAL;
     *info = (cm_file_info){ .struct_size = sizeof(*info), .id = *id, .size = v->size };
-    info->bypassed = cm_file_record_failed(c, place, r);
+    info->bypassed = cm_file_may_have_failed(c, b, place, r);
     if (info->bypassed || !cm_files_may_keep(c, place, 0, r, v->size, v))
         v->racy = CM_RACY_RECORD;
     info->incarnation = info->bypassed ? 0 : r->incarnation;

@@ -327,12 +327,13 @@ bool cm_file_note_lost(struct cm_cache *c, const struct cm_record_set *b)
     return false;
 }
 
-/* May an fsync of the file have failed in this boot? `r`: its record. NULL: none was found; then a
- * record that cannot be read, or is damaged, may be the file's. */
+/* May an fsync of the file have failed in this boot? `r`: its record, which another boot may have
+ * written since. NULL: none was found; then a record that cannot be read, or is damaged, may be the
+ * file's. */
 bool cm_file_may_have_failed(struct cm_cache *c, const struct cm_record_set *b, uint64_t place,
                              const struct cm_record *r)
 {
     if (r)
-        return cm_file_record_failed(c, place, r);
+        return cm_file_record_failed(c, place, r) || cm_super_failed(&c->super).all;
     return cm_file_note_lost(c, b) || cm_super_failed(&c->super).unnamed;
 }

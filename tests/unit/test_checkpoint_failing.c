@@ -440,6 +440,44 @@ static void test_other_boot_unsynced(void)
     }
 }
 
+/* The boot that had the pool is another one from here on, in which an fsync failed, and then others
+ * had the pool. It is back now. */
+static void come_back_failed(void)
+{
+    uint8_t here[16];
+    memcpy(here, super_at(&t.p, 0)->boot_id, sizeof(here));
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        super_at(&t.p, i)->failed_boot = 1;
+        memset(super_at(&t.p, i)->failed_boot_id, 0xb0, sizeof(here));
+    }
+    be_elsewhere(); /* in that boot */
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        memcpy(super_at(&t.p, i)->boot_id, here, sizeof(here));
+        memset(super_at(&t.p, i)->boot_before, 0, sizeof(super_at(&t.p, i)->boot_before));
+        super_seal(super_at(&t.p, i));
+    }
+}
+
+/* An fsync failed in this boot. Another boot, which need not care, has written the record since. */
+static void test_other_boot_failed(void)
+{
+    const cm_file_id id = id_of(1);
+    checkpointed_pool();
+    detach(three_regions(CM_SOLE_WRITER));
+    CHECK_EQ(cm_close(t.p.c), 0);
+    come_back_failed();
+    REQUIRE(file_up() == 0);
+    CHECK_EQ(cm_file_lookup(t.p.c, &id, NULL, NULL), CM_EABSENT);
+    cm_file *f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).bypassed, 1);
+    write_in(f, 0); /* which nobody records */
+    power_cut(SYNCED);
+    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    CHECK_EQ(info_of(f).bypassed, 0);
+    CHECK_EQ(hits(f, 0, 2, 1), 0);
+    file_end();
+}
+
 /* An fsync failed. The record says so after that, too. */
 static void test_other_mount_failed(void)
 {
@@ -501,6 +539,7 @@ const struct harness_test checkpoint_failing_tests[] = {
     TEST(threads),
     TEST(other_mount_unsynced),
     TEST(other_boot_unsynced),
+    TEST(other_boot_failed),
     TEST(other_mount_failed),
     TEST(page_told_once),
     TEST(nothing_syncs),

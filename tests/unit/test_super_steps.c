@@ -476,6 +476,32 @@ static void test_boot_again_by_failure(void)
     pair_end(&p);
 }
 
+/* Records say less of a failed fsync if other boots had the pool since. Boots that nobody knows may
+ * all be one. */
+static void test_failed_all(void)
+{
+    struct pair p;
+    CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 1));
+    CHECK_EQ(cm_super_sync_failed(&p.s, false), 0);
+    CHECK(!cm_super_failed(&p.s).all);
+    CALL(open_in_boot(&p, 2));
+    CHECK(!cm_super_failed(&p.s).all);
+    CALL(open_in_boot(&p, 1));
+    CHECK(cm_super_failed(&p.s).all);
+    CALL(put_back_in_boot(&p, 1));
+    CHECK(cm_super_failed(&p.s).all);
+    pair_end(&p);
+    CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 0));
+    CHECK_EQ(cm_super_sync_failed(&p.s, false), 0);
+    for (unsigned i = 0; i < 300; i++)
+        CALL(open_in_boot(&p, 0));
+    CALL(expect_failed(&p, true, true));
+    CHECK(!cm_super_failed(&p.s).all);
+    pair_end(&p);
+}
+
 /* ---- What is written ------------------------------------------------------------------------- */
 
 /* What both copies say is what counts now. */
@@ -767,6 +793,7 @@ const struct harness_test super_steps_tests[] = {
     TEST(boot_again_failed),
     TEST(put_back_failed),
     TEST(boot_again_by_failure),
+    TEST(failed_all),
     TEST(growth_written),
     TEST(others_written),
     TEST(none_after_failure),
