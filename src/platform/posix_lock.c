@@ -94,7 +94,9 @@ bool cm_plat_file_is_taken(struct cm_plat_file *f)
 {
     struct flock range;
 
-    return file_taken_call(f, F_OFD_GETLK, &range) == 0 && range.l_type == F_WRLCK;
+    /* The lock of an older library has no end, and it takes that before it has judged anything. */
+    return file_taken_call(f, F_OFD_GETLK, &range) == 0 && range.l_type == F_WRLCK &&
+           range.l_len != 0;
 }
 
 /* ---- The pool file: who holds the lock ----------------------------------------------------- */

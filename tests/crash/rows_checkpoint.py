@@ -194,6 +194,8 @@ CHECKPOINT = [
     _m('other mount, reader', 'who has the lock may not have judged the pool',
        'unit checkpoint reader_before_owner', 'state/shared.c',
        'cm_plat_file_is_taken(&c->file);', 'cm_plat_file_is_locked(&c->file) == 1;'),
+    _m('other mount, older owner', 'an older library locks all before it has judged anything',
+       'unit platform lock', 'platform/posix_lock.c', ' &&\n           range.l_len != 0;', ';'),
     _m('other mount, failed fsync', 'a failed fsync is known after that, too',
        'unit checkpoint other_mount_failed', BRACKET,
        'if (!ok && e == 0 && cm_settling(f->cache))', 'if (0)'),

@@ -172,6 +172,17 @@ static void close_inherited_body(void *arg)
     cm_plat_file_close(arg);
 }
 
+/* An owner with an older library locks all bytes at once: it has not judged the pool by that. */
+static void older_owner(struct cm_plat_file *f)
+{
+    const int fd = open(in_dir("pool"), O_RDWR);
+    struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    CHECK_EQ(fcntl(fd, F_OFD_SETLK, &all), 0);
+    CHECK_EQ(cm_plat_file_is_locked(f), 1);
+    CHECK(!cm_plat_file_is_taken(f));
+    CHECK_EQ(close(fd), 0);
+}
+
 static void test_lock(void)
 {
     struct cm_plat_file f = PLAT_FILE_INIT, g = PLAT_FILE_INIT;
@@ -194,6 +205,7 @@ static void test_lock(void)
     cm_plat_file_close(&f);
     CHECK_EQ(cm_plat_file_is_locked(&g), 0);
     CHECK(!cm_plat_file_is_taken(&g));
+    CALL(older_owner(&g));
     CHECK_EQ(cm_plat_file_lock(&g), 0);
     CHECK_EQ(cm_plat_file_lock(&g), 0); /* it has the lock already */
     cm_plat_file_close(&g);
