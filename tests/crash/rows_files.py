@@ -448,7 +448,8 @@ FILES = [
        'e = e == 0 ? cm_file_renew(f) : e;\n        cm_lock'),
     _m('failed fsync, attach', 'the record of a file that an fsync failed for stays',
        'unit file failed_sync_killed', 'state/attach.c',
-       '        if (cm_file_may_have_failed(c, b, f->place, r))\n            e = stay_out(f, b, r, v);\n'
+       '        if (cm_file_may_have_failed(c, b, f->place, r))\n'
+       '            e = stay_out(f, b, r, v);\n'
        '        else if (cm_files_may', '        if (cm_files_may'),
     _m('copied pins', 'a set of pins is released once', 'unit pin unpin_copy', 'api/read_range.c',
        '!cm_pin_set_drop(c->pin_sets, pins->reserved, (uint32_t)life_of(pins)))',
