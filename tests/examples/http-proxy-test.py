@@ -7,7 +7,6 @@
 #
 # Server and client know just enough HTTP for the proxy. Those of Python's library take ten times
 # as long, which counts where there are a million reads.
-import ctypes
 import email.utils
 import json
 import os
@@ -610,83 +609,7 @@ def test_changing(start, origin):
     check("changing: most responses are whole", result["whole"] > reads * 0.8)
 
 
-class Patience:
-    """What takes longer than a client may be silent. It goes on beside the other tests."""
-
-    def __init__(self, pool, start):
-        subprocess.run([tool, "create", pool, "--size", "64M", "-q"], check=True)
-        self.origin = Origin()
-        self.proxy, self.other = start(pool, None, self.origin), start(pool + "-none", None,
-                                                                       self.origin)
-        self.results = {}
-        # libmicrohttpd 1.0.1 ends those that say nothing after ten minutes only.
-        library = ctypes.CDLL("libmicrohttpd.so.12")
-        library.MHD_get_version.restype = ctypes.c_char_p
-        self.version = library.MHD_get_version().decode()
-        self.ended = () if self.version == "1.0.1" else (
-            (self.silent, (True, 200, True)), (self.answered_before, ([200, 200], True)))
-        self.threads = [threading.Thread(target=self.run, args=(f,)) for f in (
-            *(f for f, _ in self.ended), self.pause, self.drip, self.drip_whole)]
-        for t in self.threads:
-            t.start()
-
-    def run(self, function):
-        try:
-            self.results[function] = function()
-        except OSError as e:
-            self.results[function] = repr(e)
-
-    @staticmethod
-    def end_of(socket, seconds=120):
-        """Did the proxy end it?"""
-        socket.settimeout(seconds)
-        return socket.recv(1) == b""
-
-    def silent(self):
-        """More clients than there may be say nothing. How many threads the proxy has, what another
-        client gets then, and are they ended?"""
-        silent = [socket.create_connection(("127.0.0.1", self.other.port)) for _ in range(260)]
-        most = 0
-        for _ in range(50):
-            most = max(most, len(os.listdir("/proc/%d/task" % self.other.process.pid)))
-            time.sleep(0.1)
-        answer = self.other.get("/1000/fresh/x")
-        return most <= 252, answer[0], all(self.end_of(s) for s in silent)
-
-    def answered_before(self):
-        client = Client(self.proxy.port)
-        answers = [client.get("/1000/fresh/%d" % n)[0] for n in range(2)]
-        return answers, self.end_of(client.socket)
-
-    def pause(self):
-        """A client that takes nothing for a while gets all the same."""
-        client = SlowClient(self.proxy, "/20000000/fresh/pause")
-        time.sleep(40)
-        return client.rest() > 20000000
-
-    def drip(self, how="fresh,drip"):
-        """The origin is slow, and alive."""
-        path = "/18000/%s/x" % how
-        return self.proxy.get(path) == (200, self.origin.body(path, 0))
-
-    def drip_whole(self):
-        return self.drip("nostore,drip")
-
-    def end(self):
-        for t in self.threads:
-            t.join()
-        if not self.ended:
-            skip("patience: silent", "libmicrohttpd %s takes no times" % self.version)
-        for function, right in (*self.ended, (self.pause, True), (self.drip, True),
-                                (self.drip_whole, True)):
-            got = self.results[function]
-            check("patience: " + function.__name__.replace("_", " "), got == right, got)
-        self.proxy.end()
-        self.other.end()
-
-
 def test_all(pool, start, origin):
-    patience = Patience(pool + "-patience", start)
     test_usage(pool)
     proxy = start()
     paths = test_chunked(proxy, origin, pool)
@@ -729,7 +652,6 @@ def test_all(pool, start, origin):
     test_changed_meanwhile(start(pool + "-changing"), origin)
     test_changing(lambda: start(pool + "-changing"), origin)
 
-    patience.end()
     path = "/50000/stale/x"
     proxy = start(pool + "-none")
     check("without a pool the origin is served", not wrong_ones(proxy, origin, [path]))
