@@ -124,6 +124,7 @@ static int serve_ways(const struct run *r, struct server *s, size_t i)
         return RUN_NO_SERVICE;
     }
     status = serve_ways(r, s, i + 1);
+    atomic_store(&s->service.ends, true);
     ways[i].transport->stop(state);
     return status;
 }

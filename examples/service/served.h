@@ -48,6 +48,7 @@ struct service {
     _Atomic uint32_t coming;  /* messages that are on their way */
     /* All files were forgotten when so many had begun, and none was on its way. */
     _Atomic uint64_t emptied;
+    _Atomic bool ends; /* the service does: what takes long is given up */
 };
 
 /* The pool is open, and `outside` is mapped. Files that are claimed now are watched until their

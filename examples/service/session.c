@@ -309,6 +309,17 @@ static int64_t do_forget(struct call *c)
     return e < 0 ? e : kept;
 }
 
+/* In steps: to read the file table of a large pool takes longer than the end of the service may. */
+static int next_file(const struct service *service, cm_file_iter *it, cm_file_info *info)
+{
+    int e;
+
+    do
+        e = atomic_load(&service->ends) ? CM_ECANCELED : cm_files_next(it, NULL, info);
+    while (e == CM_EBUSY);
+    return e;
+}
+
 /* Files that come meanwhile are none of those that were meant. Returns how many files it was.
  * Looking through a large pool takes seconds. So it is not done again if nothing has come since:
  * what has begun before the count is taken has ended before the look, or is seen to be on its way;
@@ -327,10 +338,10 @@ static int64_t do_forget_all(struct call *c)
 
     if (atomic_load(&service->emptied) == comings)
         return 0;
-    e = cm_files_begin(cache, 0, &it);
+    e = cm_files_begin(cache, CM_FILES_STEPS, &it);
     if (e < 0)
         return e;
-    while ((e = cm_files_next(it, NULL, &info)) == 0 && (e = cm_forget(cache, &info.id)) >= 0)
+    while ((e = next_file(service, it, &info)) == 0 && (e = cm_forget(cache, &info.id)) >= 0)
         n += n < INT32_MAX;
     cm_files_end(it);
     if (e == CM_EABSENT && quiet)

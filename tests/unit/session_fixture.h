@@ -209,4 +209,14 @@ static inline int64_t revalidate(struct client *k, uint32_t file, uint64_t n)
     return ASK(k, CMP_REVALIDATE, file, m);
 }
 
+static inline struct cmp_count_reply count_of(struct client *k, uint32_t file, uint64_t block,
+                                              uint64_t n)
+{
+    const struct cmp_count m = { .offset = block * BLK, .len = n * BLK };
+    struct cmp_count_reply r;
+    CHECK_EQ(ASK(k, CMP_COUNT, file, m), 0);
+    memcpy(&r, reply.body, sizeof(r));
+    return r;
+}
+
 #endif
