@@ -39,6 +39,7 @@ static bool add_pinned(void *ctx, const cm_file_info *f)
     return true;
 }
 
+/* In steps: until it is interrupted, which a large file table would hold up. */
 static int add_files(const char *pool, const cm_seal *seal, uint32_t flags, struct pins *p)
 {
     cm_file_info f = { .struct_size = sizeof(f) };
@@ -52,10 +53,11 @@ static int add_files(const char *pool, const cm_seal *seal, uint32_t flags, stru
     rc = cm_open(pool, &options, &cache);
     if (rc != 0)
         return rc;
-    rc = cm_files_begin(cache, flags, &it);
+    rc = cm_files_begin(cache, flags | CM_FILES_STEPS, &it);
     if (rc == 0) {
-        while (cm_files_next(it, NULL, &f) == 0)
-            (void)add_pinned(p, &f);
+        for (int e = CM_EBUSY; (e == 0 || e == CM_EBUSY) && !os_interrupted();)
+            if ((e = cm_files_next(it, NULL, &f)) == 0)
+                (void)add_pinned(p, &f);
         cm_files_end(it);
     }
     (void)cm_close(cache);
@@ -68,6 +70,8 @@ static struct pins look_at_pins(const char *pool, const cm_seal *seal, uint32_t 
 
     if (add_files(pool, seal, flags, &p) == CM_EOWNED)
         (void)owner_files(pool, flags, add_pinned, &p);
+    if (os_interrupted()) /* the pool has its new size, which was said */
+        os_end_interrupted();
     return p;
 }
 

@@ -300,6 +300,25 @@ removed() {
   do_unmount || fail "the end without the pool file" "status $status"
   check "nothing is left of it" t_removed_end
 }
+# The command is interrupted as it looks at the pins of the pool that it has resized. A lock of a
+# reader shows where.
+t_resize_interrupted() {
+  local n
+  new_pool 32M
+  do_mount
+  "$cm" pin -q "$org/a"
+  do_unmount
+  cp "$pool" "$shm/copy"
+  strace -qq -o "$work/calls" -e trace=fcntl "$cm" resize "$shm/copy" 4M >"$work/said"
+  says 'pinned files have .* and half of the pool is '
+  n=$(grep -n F_RDLCK "$work/calls" | head -n 1 | sed 's/:.*//')
+  cp "$pool" "$shm/copy"
+  status 130 strace -qq -o "$work/calls" -e trace=fcntl -e inject="fcntl:signal=INT:when=$n" \
+    "$cm" resize "$shm/copy" 4M
+  says '4\.00 MiB now, was 32\.00 MiB'
+  fails says 'pinned files have'
+  rm "$shm/copy"
+}
 
 many=$work/many narrow=$work/narrow
 full="the volume of the pool at $narrow is full, and a sparse pool grows no more; make room there"
@@ -457,6 +476,8 @@ do_mount
 check "unpin all says nothing in the log" t_quiet
 do_unmount || fail "the end" "status $status"
 [ $via = service ] || removed
+! need "a resize is interrupted while it looks at the pins" strace ||
+  check_at / "a resize is interrupted while it looks at the pins" t_resize_interrupted
 new_pool 4M --max-files 64
 do_mount
 check "more files than it can pin" t_records
