@@ -87,9 +87,6 @@ extern const struct backing backing_pool, backing_service;
 /* Says why the pool could not be opened. rc: the error; line: what the library has said, or "".
  * Returns the exit status. */
 int pool_refused(int rc, const char *line);
-/* Has the process the pool open? Else the number is one of another PID namespace. True also if that
- * cannot be seen. */
-bool pool_is_open_in(uint32_t pid);
 #define POOL_PROGRAM 40
 /* " (NAME)" of a process, or "" if that is not told; for messages. Returns text. */
 const char *pool_program(uint32_t pid, char text[POOL_PROGRAM]);

@@ -13,6 +13,7 @@
 #include "mount.h"
 
 #include "../service/pool_use.h"
+#include "tool/os_process.h"
 
 #include <libgen.h>
 #include <limits.h>
@@ -107,7 +108,7 @@ static int open_pool(void)
     for (int patience = 150;
          patience && !control_ending() && cm_pool_info(mnt.opt.pool, &info) == 0 && info.owned;
          patience--) {
-        if (patience == 140 && pool_is_open_in(info.owner_pid))
+        if (patience == 140 && os_whereabouts(info.owner_pid, mnt.opt.pool) != OS_HIDDEN)
             say(CM_LOG_INFO, "pool %s: waiting for process %u%s, which has it open", mnt.opt.pool,
                 info.owner_pid, pool_program(info.owner_pid, program));
         else if (patience == 140)

@@ -9,8 +9,8 @@
  * Who: backing_pool.c. No state.
  */
 #include "mount.h"
+#include "tool/os_process.h"
 
-#include <dirent.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
@@ -78,64 +78,14 @@ const char *pool_program(uint32_t pid, char text[POOL_PROGRAM])
     return text;
 }
 
-/* Looks at a descriptor without its file system, which may not answer (Linux since 5.14). */
-static bool may_be(uint32_t pid, const char *fd, ino_t number)
-{
-    char path[300], text[512];
-    const char *line;
-    ssize_t n = -1;
-    int info;
-
-    snprintf(path, sizeof(path), "/proc/%u/fdinfo/%s", pid, fd);
-    info = open(path, O_RDONLY | O_CLOEXEC);
-    if (info >= 0) {
-        n = read(info, text, sizeof(text) - 1);
-        close(info);
-    }
-    text[n < 0 ? 0 : n] = '\0';
-    line = strstr(text, "\nino:");
-    return !line || strtoull(line + 5, NULL, 10) == number;
-}
-
-/* Another number is one of another PID namespace. */
-bool pool_is_open_in(uint32_t pid)
-{
-    char path[300];
-    const struct dirent *e;
-    struct stat pool, st;
-    bool is = false;
-    DIR *dir;
-
-    snprintf(path, sizeof(path), "/proc/%u/fd", pid);
-    dir = stat(mnt.opt.pool, &pool) ? NULL : opendir(path);
-    if (!dir)
-        return errno != ENOENT || access("/proc/self", F_OK);
-    while (!is && (e = readdir(dir))) {
-        snprintf(path, sizeof(path), "/proc/%u/fd/%s", pid, e->d_name);
-        is = may_be(pid, e->d_name, pool.st_ino) && stat(path, &st) == 0 &&
-             st.st_dev == pool.st_dev && st.st_ino == pool.st_ino;
-    }
-    closedir(dir);
-    return is;
-}
-
-/* Also false if that cannot be seen. */
-static bool has_other_mounts(uint32_t pid)
-{
-    char path[64], its[64] = "", ours[64] = "";
-
-    snprintf(path, sizeof(path), "/proc/%u/ns/mnt", pid);
-    return readlink(path, its, sizeof(its) - 1) > 0 &&
-           readlink("/proc/self/ns/mnt", ours, sizeof(ours) - 1) > 0 && strcmp(its, ours);
-}
-
-static const char *what_to_do(uint32_t pid, const char *program, char hint[200])
+static const char *what_to_do(uint32_t pid, enum os_whereabouts where, const char *program,
+                              char hint[200])
 {
     if (!strcmp(program, SERVICE)) /* its unit may give it mounts of its own */
         snprintf(hint, 200,
                  "it serves the pool to many: give --service SOCKET in place of --pool (its "
                  "configuration names the socket)");
-    else if (has_other_mounts(pid))
+    else if (where == OS_OTHER_MOUNTS)
         snprintf(hint, 200,
                  "it is in another mount namespace (a container, say): unmount it there ('nsenter "
                  "--target %u --mount' leads to it), or stop it",
@@ -149,9 +99,10 @@ static const char *what_to_do(uint32_t pid, const char *program, char hint[200])
 
 static void busy(uint32_t pid)
 {
+    const enum os_whereabouts where = os_whereabouts(pid, mnt.opt.pool);
     char program[POOL_PROGRAM], hint[200];
 
-    if (!pool_is_open_in(pid)) {
+    if (where == OS_HIDDEN) {
         say(CM_LOG_ERROR,
             "pool %s is in use by a process that is not seen here, and has one owner at a time: in "
             "a container or another PID namespace its number is %u; stop it there ('fuser POOL' as "
@@ -162,7 +113,7 @@ static void busy(uint32_t pid)
     (void)pool_program(pid, program);
     say(CM_LOG_ERROR,
         "pool %s is in use by process %u%s, and has one owner at a time: %s, %suse another pool%s",
-        mnt.opt.pool, pid, program, what_to_do(pid, program, hint),
+        mnt.opt.pool, pid, program, what_to_do(pid, where, program, hint),
         strcmp(program, MOUNT) ? "or " : "",
         strcmp(program, MOUNT) ? "" : ", or give one cachemax-mount all directories");
 }

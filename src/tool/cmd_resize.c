@@ -33,7 +33,7 @@ static bool add_pinned(void *ctx, const cm_file_info *f)
     struct pins *const p = ctx;
 
     if (f->keep && f->size != CM_SIZE_UNKNOWN)
-        p->bytes += (f->size + CM_BLOCK_SIZE - 1) / CM_BLOCK_SIZE * CM_BLOCK_SIZE;
+        p->bytes += in_blocks(f->size);
     if (f->keep && f->cached_bytes != CM_SIZE_UNKNOWN)
         p->cached += f->cached_bytes;
     return true;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "tool/os_process.h"
 #include "tool/os_start.h"
 
 /* fd: 1 standard output, 2 standard error. */
@@ -94,10 +95,6 @@ enum os_links os_links(const char *path);
 /* The name of the program that a process runs; "": not known. */
 #define OS_PROGRAM 64
 void os_program(uint64_t process, char name[OS_PROGRAM]);
-/* Is that the number of the process that has `file` open? Its number is one of its PID namespace,
- * and what it has mounted may be in another mount namespace. What cannot be seen counts as here. */
-enum os_whereabouts { OS_HERE, OS_OTHER_MOUNTS, OS_HIDDEN };
-enum os_whereabouts os_whereabouts(uint64_t process, const char *file);
 /* The directory of `path`, cut to n bytes. */
 void os_parent(const char *path, char *parent, size_t n);
 
