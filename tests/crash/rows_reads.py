@@ -223,4 +223,13 @@ READS = [
        'unit copy_choice fills_right', 'media/media.h',
        '    cm_plat_thread()->written += CM_BLOCK_SIZE;\n    return fill(',
        '    return fill('),
+    _m('leader ends', 'a flight whose leader ends in the origin\'s call lands',
+       'unit flight leader_', 'api/read_through.c',
+       '    (void)cm_run_complete(k->q, k->piece, CM_ECANCELED);\n', ''),
+    _m('leader ends, live', 'a read that ended so is not live any more', 'unit flight leader_',
+       'api/read_through.c', '    (void)cm_run_end(k->q);\n', ''),
+    _m('leader ends, calls', 'a thread that ended so is in the callback no more',
+       'unit flight leader_calls', 'api/read_through.c',
+       '    struct origin_call *k = arg;\n    cm_callback_end(&k->frame);\n',
+       '    struct origin_call *k = arg;\n'),
 ]

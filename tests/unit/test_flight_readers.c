@@ -164,6 +164,44 @@ static void test_leader_exits(void)
     CALL(leader_ends(false));
 }
 
+/* What a thread has to do at its end, it may do with the cache: it is in no callback any more. */
+static void read_cached(void *arg)
+{
+    struct reader *r = arg;
+    uint8_t buf[100];
+    r->result = cm_read(r->f, 3 * BLK, buf, sizeof(buf), NULL);
+}
+
+static void *ends_in_origin(void *arg)
+{
+    struct reader *r = arg;
+    uint8_t buf[100];
+    pthread_cleanup_push(read_cached, r);
+    (void)cm_read_through(r->f, r->offset, buf, sizeof(buf), origin_read, r->o);
+    pthread_cleanup_pop(0);
+    return NULL;
+}
+
+static void test_leader_calls(void)
+{
+    NO_ASAN;
+    NO_TSAN;
+    struct pool p;
+    struct origin o = make_origin(100 * BLK);
+    cm_file *f = open_both(&p, MIB, o.size);
+    struct reader r = { f, &o, 50 * BLK, 100, 0, false };
+    pthread_t t;
+    check_read(f, &o, 3 * BLK, (uint8_t[100]){ 0 }, 100);
+    exits = 1;
+    o.during = exit_once;
+    REQUIRE(pthread_create(&t, NULL, ends_in_origin, &r) == 0);
+    CHECK_EQ(pthread_join(t, NULL), 0);
+    CHECK_EQ(at_load_relaxed(&exits), 0);
+    CHECK_EQ(r.result, 100);
+    CHECK_EQ(p.c->live, 0);
+    pool_end(&p);
+}
+
 /* A thread with a pending cancellation does not end inside the library: not in a file operation of
  * the pool that a fill needs, with locks held, and in no callback except the origin's. */
 static void log_sleeps(void *ctx, int level, const char *text)
@@ -549,12 +587,12 @@ static void test_hasty_readers(void)
 const struct harness_test flight_readers_tests[] = {
     TEST(single_flight),
 #ifndef _WIN32
-    TEST(leader_cancelled),    TEST(leader_exits),
-    TEST(cancelled_elsewhere),
+    TEST(leader_cancelled), TEST(leader_exits),
+    TEST(leader_calls),     TEST(cancelled_elsewhere),
 #endif
-    TEST(parallel_flights),    TEST(up_to_a_flight),
-    TEST(between_flights),     TEST(staging_freed),
-    TEST(leader_fails),        TEST(write_between),
-    TEST(one_version),         TEST(write_beside_waiters),
-    TEST(hasty_readers),       TEST_END,
+    TEST(parallel_flights), TEST(up_to_a_flight),
+    TEST(between_flights),  TEST(staging_freed),
+    TEST(leader_fails),     TEST(write_between),
+    TEST(one_version),      TEST(write_beside_waiters),
+    TEST(hasty_readers),    TEST_END,
 };

@@ -15,13 +15,23 @@ struct warmer {
     const cm_warm_options *opts;
     cm_warm_report r;
     int result;
+    int at_end; /* of a read when the thread ends inside the call */
     pthread_t t;
 };
+
+static void read_at_end(void *arg)
+{
+    struct warmer *w = arg;
+    uint8_t byte;
+    w->at_end = (int)cm_read(w->f, 0, &byte, 1, NULL);
+}
 
 static void *run_warmer(void *arg)
 {
     struct warmer *w = arg;
+    pthread_cleanup_push(read_at_end, w);
     w->result = warm(w->f, 0, CM_ALL, w->opts, w->o, &w->r);
+    pthread_cleanup_pop(0);
     return NULL;
 }
 
@@ -287,7 +297,7 @@ static void test_thread_ends(void)
         cm_request request = CM_REQUEST_INIT;
         cm_piece piece;
         cm_file *f = open_both(&p, 4 * MIB, o.size);
-        struct warmer w = { .f = f, .o = &o, .opts = &opts };
+        struct warmer w = { .f = f, .o = &o, .opts = &opts, .at_end = CM_ECALLBACK };
         request.buf = room;
         request.len = sizeof(room);
         if (where == 0)
@@ -301,6 +311,7 @@ static void test_thread_ends(void)
         start(&w);
         (void)pthread_join(w.t, NULL);
         CHECK_EQ(w.result, 1);
+        CHECK(w.at_end >= 0); /* it is in no callback any more */
         CHECK_EQ(p.c->live, where == 2);
         if (where == 2) {
             CHECK_EQ(cm_request_complete(&request, &piece, -2000), 0);
