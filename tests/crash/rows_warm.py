@@ -33,6 +33,8 @@ WARM = [
        'return few || !cm_room_is_short(w->f) ? 0 :', 'return gap == 0 || (few && 0) ? 0 :'),
     _m('warm, most', 'a range without room is not stored again and again', 'unit warm no_room',
        'api/warm.c', '|| need < most ? most : need;', '|| need < most ? CM_OFFSET_MAX : need;'),
+    _m('warm, most, quota', 'a group at its quota is short of room', 'unit quota short_of_room',
+       'api/warm_room.c', '(share > 0 && cm_share_room(', '(share > 0 && 0 && cm_share_room('),
     _m('warm, few', 'a part that is missing is no success', 'unit warm no_room', 'api/warm.c',
        'const bool few = gap <= w->passed_cached / FEW + (1 + taken(w)) * CM_BLOCK_SIZE;',
        'const bool few = true;'),

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 
+#include "api/warm_room.h"
 #include "protocol/evict.h"
 #include "state/quota.h"
 
@@ -827,8 +828,26 @@ static void test_both_give(void)
     pool_end(&p);
 }
 
+/* In a pool that has room a group at its quota has none, and no other file is short of it. */
+static void test_short_of_room(void)
+{
+    struct pool p;
+    make(&p, 4 * MIB);
+    set_quota(&p, G1, ALLOWED);
+    cm_file *f = attach_in(&p, 1, ALLOWED, G1), *other = attach(&p, 9, BLK, 1, 0);
+    CHECK_EQ(put_all(f, 0, ALLOWED - 1, 1), ALLOWED - 1);
+    CHECK(!cm_room_is_short(cm_object_of(f)));
+    CHECK_EQ(put_all(f, ALLOWED - 1, 1, 1), 1);
+    CHECK(cm_room_is_short(cm_object_of(f)));
+    CHECK(!cm_room_is_short(cm_object_of(other)));
+    set_quota(&p, G1, ALLOWED + 1);
+    CHECK(!cm_room_is_short(cm_object_of(f)));
+    pool_end(&p);
+}
+
 static const struct harness_test quota_tests[] = {
     TEST(share),
+    TEST(short_of_room),
     TEST(limit),
     TEST(worth),
     TEST(two_groups),
