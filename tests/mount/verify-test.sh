@@ -110,6 +110,26 @@ t_rate() {
   status 0 "$cm" warm --verify big --rate 2M
   [ $((($(date +%s%N) - began) / 1000000)) -ge 1000 ]
 }
+# What the bar says while a terminal is there: how much is done, at which rate, how long it takes.
+t_bar() {
+  status 0 "$cm" warm big
+  script -qec "'$cm' warm --verify big --rate 700K" "$work/typescript" >/dev/null </dev/null
+  "$python" - "$work/typescript" "$(stat -c %s big)" <<'PY'
+import re, sys
+text, size = open(sys.argv[1], errors='replace').read(), int(sys.argv[2]) / 2**20
+unit = {'KiB': 1 / 1024, 'MiB': 1}
+bars = [(float(share), *(float(n) * unit[u] for n, u in ((done, d), (whole, w), (rate, r))),
+         60 * int(minutes) + int(seconds))
+        for share, done, d, whole, w, rate, r, minutes, seconds in re.findall(
+            r'(\d+) %  ([\d.]+) (.iB) of ([\d.]+) (.iB)  ([\d.]+) (.iB)/s  ETA (\d+):(\d+)', text)]
+bars = [b for b in bars if b[0] >= 50]
+assert bars
+for share, done, whole, rate, left in bars:
+    assert abs(whole - size) < 0.01 and abs(done - whole * share / 100) <= whole / 100 + 0.01, done
+    assert 0.4 < rate < 1, rate
+    assert abs(left - (whole - done) / rate) <= 1, left
+PY
+}
 t_usage() {
   status 2 "$cm" warm --verify --trace none big
   says '\-\-trace and --verify exclude each other'
@@ -187,6 +207,7 @@ new_pool 16M
 do_mount || { fail mount "$(tail -n 1 "$work/log")"; summary; exit 1; }
 check "what is right" t_right
 check "as fast as --rate allows" t_rate
+! need "what the bar says" script "${python:-python3}" || check "what the bar says" t_bar
 check "wrong command lines" t_usage
 if need "beside a writer" python3; then
   check "beside a writer" t_writer 5000000
