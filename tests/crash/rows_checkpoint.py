@@ -169,10 +169,6 @@ CHECKPOINT = [
     _m('other mount, failed earlier', 'the failure that is noted may be of another boot, too',
        'unit super put_back_failed', SUPER, 'failed && (unknown || same_boot(sb, owner));',
        'failed && unknown;'),
-    _m('other mount, failed earlier, states', 'the same, as the enumerator sees it',
-       'crash checkpoint write-adopt,sync-failed,elsewhere-failed,put-back,revalidate-a,fill-a0,'
-       'sync,pool-checkpoint,fill-b1',
-       SUPER, 'failed && (unknown || same_boot(sb, owner));', 'failed && unknown;'),
     _m('other mount, dirty, states', 'a volume that was put back, as the enumerator sees it',
        'crash checkpoint write-adopt,revalidate-a,pool-checkpoint,put-back,fill-a0,'
        'pool-checkpoint,fill-b1',
