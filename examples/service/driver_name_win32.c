@@ -10,6 +10,7 @@
  *
  * Who: main_win32.c, port_win32.c.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #define WIN32_LEAN_AND_MEAN
@@ -134,6 +135,61 @@ bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX])
         return false;
     return WideCharToMultiByte(CP_UTF8, 0, name, -1, to, DRIVER_NAME_MAX, NULL, NULL) > 0;
 }
+
+/* ---- Letters --------------------------------------------------------------------------------- */
+
+/* As RtlUpcaseUnicodeChar() of the kernel, which the driver asks. */
+static void to_capitals(wchar_t *text)
+{
+    typedef WCHAR(NTAPI * upcase_fn)(WCHAR);
+    const upcase_fn upcase =
+        (upcase_fn)(void *)GetProcAddress(GetModuleHandleW(L"ntdll.dll"), "RtlUpcaseUnicodeChar");
+
+    for (; upcase && *text; text++)
+        *text = upcase(*text);
+}
+
+/* False: it does not fit. */
+static bool capitals_of(const char *text, char *to, int room)
+{
+    wchar_t wide[DRIVER_NAME_MAX];
+
+    if (!MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, text, -1, wide, DRIVER_NAME_MAX))
+        return false;
+    to_capitals(wide);
+    return WideCharToMultiByte(CP_UTF8, 0, wide, -1, to, room, NULL, NULL) > 0;
+}
+
+static bool name_in_capitals(const char *path, char to[DRIVER_NAME_MAX])
+{
+    char name[DRIVER_NAME_MAX];
+
+    return driver_name_win32(path, name) && capitals_of(name, to, DRIVER_NAME_MAX);
+}
+
+enum folders_verdict driver_judge_win32(const struct folders *f, const char *path, const char **by)
+{
+    struct folders capitals = *f;
+    char *text[FOLDERS_EXCLUDES_MAX] = { NULL };
+    enum folders_verdict v;
+
+    for (unsigned i = 0; i < f->excludes; i++) {
+        const size_t room = strlen(f->exclude[i]) * 3 / 2 + 1;
+
+        text[i] = malloc(room);
+        if (text[i] && capitals_of(f->exclude[i], text[i], (int)room))
+            capitals.exclude[i] = text[i];
+    }
+    v = driver_judge(&capitals, path, name_in_capitals, by);
+    for (unsigned i = 0; i < f->excludes; i++) {
+        if (v == FOLDERS_EXCLUDED && *by == capitals.exclude[i])
+            *by = f->exclude[i];
+        free(text[i]);
+    }
+    return v;
+}
+
+/* ---- Volumes --------------------------------------------------------------------------------- */
 
 /* Can the medium be taken out, or is the device on a network? What the driver asks, too
  * (FILE_REMOVABLE_MEDIA, FILE_REMOTE_DEVICE). False also if the system does not say it. */

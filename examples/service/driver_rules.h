@@ -46,6 +46,8 @@ enum folders_verdict driver_judge(const struct folders *f, const char *path, dri
 #ifdef _WIN32
 /* What the system says. A name of a network gets one below \Device\Mup; no server is asked. */
 bool driver_name_win32(const char *path, char to[DRIVER_NAME_MAX]);
+/* driver_judge() with that name, and with small and capital letters as the system compares them. */
+enum folders_verdict driver_judge_win32(const struct folders *f, const char *path, const char **by);
 /* A driver_volume: the driver attaches to NTFS and ReFS on fixed disks, and to none that is DAX. */
 const char *driver_volume_win32(const char *path);
 #endif

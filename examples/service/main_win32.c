@@ -78,16 +78,10 @@ static const char *passes_by(const char *path, const char *pool)
     return passes ? passes : driver_volume_win32(path);
 }
 
-static enum folders_verdict judge(const struct folders *f, const char *path, const char **by)
-{
-    return driver_judge(f, path, driver_name_win32, by);
-}
-
 int main(void)
 {
-    const struct run r = {
-        NULL, log_line, ready, wait_second, has_ended, prepare, passes_by, judge
-    };
+    const struct run r = { NULL,      log_line, ready,     wait_second,
+                           has_ended, prepare,  passes_by, driver_judge_win32 };
     char **argv;
     int argc, status = start_arguments("cachemax-service", &argc, &argv);
 

@@ -606,3 +606,62 @@ NTSTATUS NTAPI RtlUnicodeToUTF8N(CHAR *to, ULONG room, PULONG n, const WCHAR *fr
     *n = out;
     return s;
 }
+
+/* Letters of Latin, Greek and Cyrillic. The system knows more. */
+WCHAR NTAPI RtlUpcaseUnicodeChar(WCHAR c)
+{
+    fm_at_most(APC_LEVEL, "RtlUpcaseUnicodeChar");
+    if ((c >= 'a' && c <= 'z') || (c >= 0xe0 && c <= 0xfe && c != 0xf7) ||
+        (c >= 0x3b1 && c <= 0x3c9 && c != 0x3c2) || (c >= 0x430 && c <= 0x44f))
+        return (WCHAR)(c - 0x20);
+    if (c >= 0x450 && c <= 0x45f)
+        return (WCHAR)(c - 0x50);
+    switch (c) {
+    case 0xff:
+        return 0x178;
+    case 0x23f: /* of two bytes in UTF-8; its capital has three */
+        return 0x2c7e;
+    default:
+        return c >= 0x100 && c < 0x130 ? (WCHAR)(c & ~1) : c;
+    }
+}
+
+/* The letter at from[*i], which is passed by. What is no UTF-8 is U+FFFD. */
+static ULONG next_in_bytes(const UCHAR *from, ULONG n, ULONG *i)
+{
+    static const ULONG least[] = { 0, 0x80, 0x800, 0x10000 };
+    const ULONG head = from[(*i)++];
+    const ULONG more = head < 0x80 ? 0 : head >> 5 == 6 ? 1 : head >> 4 == 14 ? 2 : 3;
+    ULONG c = more == 0 ? head : head & (0x3fu >> more);
+
+    if (more == 3 && head >> 3 != 30)
+        return 0xfffd;
+    for (ULONG k = 0; k < more; k++) {
+        if (*i == n || from[*i] >> 6 != 2)
+            return 0xfffd;
+        c = c << 6 | (from[(*i)++] & 0x3fu);
+    }
+    return c < least[more] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0xfffd : c;
+}
+
+NTSTATUS NTAPI RtlUTF8ToUnicodeN(WCHAR *to, ULONG room, PULONG n, const CHAR *from, ULONG bytes)
+{
+    NTSTATUS s = STATUS_SUCCESS;
+    ULONG out = 0;
+
+    fm_at_most(PASSIVE_LEVEL, "RtlUTF8ToUnicodeN");
+    for (ULONG i = 0; i < bytes;) {
+        const ULONG begin = i;
+        const ULONG c = next_in_bytes((const UCHAR *)from, bytes, &i);
+
+        if (c == 0xfffd && (i - begin != 3 || memcmp(from + begin, "\xef\xbf\xbd", 3) != 0))
+            s = STATUS_SOME_NOT_MAPPED;
+        if ((out + 1 + (c > 0xffff)) * sizeof(WCHAR) > room)
+            return (NTSTATUS)0xC0000023; /* STATUS_BUFFER_TOO_SMALL */
+        if (c > 0xffff)
+            to[out++] = (WCHAR)(0xd800 + ((c - 0x10000) >> 10));
+        to[out++] = (WCHAR)(c > 0xffff ? 0xdc00 + (c & 0x3ff) : c);
+    }
+    *n = out * (ULONG)sizeof(WCHAR);
+    return s;
+}

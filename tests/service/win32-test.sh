@@ -123,6 +123,11 @@ check "the content has a stream's name, too" grep -q 'a::.data: cached' out
 check "nor is the system" grep -q 'Windows.a: not cached (folder = .* is needed by the system' out
 check "a folder of the system gets a warning" \
   grep -q 'service: folder = C:.Windows is needed by the system itself' out
+printf 'folder = C:\\Büro\r\nexclude = *.MÜLL\r\n' >>service.conf
+expect "small letters and capitals" 0 'BÜRO.a: cached \(folder = C:.Büro\)' \
+  check-config service.conf 'C:\BÜRO\a' 'C:\other\a.müll' 'C:\Buro\a'
+check "of patterns" grep -q 'a.müll: not cached (exclude = \*.MÜLL)' out
+check "another letter is another letter" grep -q 'Buro.a: not cached (no folder' out
 printf 'folder = C:\\%s\\folder\r\n' "$name" >>service.conf
 mkdir -p "$drive/$name/folder" "$drive/$name/real" &&
   ln -s ../real "$drive/$name/folder/link" && ln -s folder "$drive/$name/alias" &&
@@ -135,7 +140,7 @@ check "what a link leads out to is not cached" test 2 = \
 check "what a link leads in to is cached" grep -q 'alias.f: cached (folder = C:.*.folder)' out
 check "patterns are compared with real names" grep -q 'folder.a: not cached (exclude = \*' out
 check "what no folder has is not cached" grep -q 'real.f: not cached (no folder of this' out
-sed -i '/^port/d; /C:/d' service.conf
+sed -i '/^port/d; /C:/d; /LL/d' service.conf
 echo mine >service.conf.new
 expect "remove a folder" 0 'my data: removed; .* its 1 file is' \
   remove "$win\\service.conf" "$win\\my data"

@@ -84,6 +84,7 @@ static void test_connects(void)
         { "folder=\\Device\\H\0", 18 },
         { "what=\\Device\\H", 15 },
         { "pool=", 6 },
+        { "folder=\\\xc3", 10 }, /* no UTF-8 */
     };
     begin_without_service();
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -232,17 +233,17 @@ static void test_connects_without_memory(void)
 {
     begin_without_service();
     unsigned refused = 0;
-    for (unsigned skip = 0; skip < 4; skip++) {
+    for (unsigned skip = 0; skip < 5; skip++) {
         CASE("allocation %u fails", skip);
         fm_starve(skip, 1);
-        if (NT_SUCCESS(connect_with(RULES, sizeof(RULES)))) {
+        const NTSTATUS s = connect_with(RULES, sizeof(RULES));
+        refused += s == STATUS_INSUFFICIENT_RESOURCES;
+        if (NT_SUCCESS(s)) {
             fm_settle();
             end_service();
-        } else {
-            refused++;
         }
     }
-    CHECK(refused > 0);
+    CHECK_EQ(refused, 2); /* the rules, and the greeting */
     fm_starve(0, 0);
     connect_service();
     end();

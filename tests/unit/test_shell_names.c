@@ -5,6 +5,8 @@
  */
 #include "shell_common.h"
 
+#include "driver_rules.h"
+
 static const FILE_INFORMATION_CLASS renames[] = { FileRenameInformation,
                                                   FileRenameInformationBypassAccessCheck,
                                                   FileRenameInformationEx,
@@ -345,6 +347,79 @@ static void test_letters(void)
     }
 }
 
+/* File systems take small and capital letters for the same, in all alphabets. Who opens a file may
+ * use any of them, and the Filter Manager gives that name. */
+#define BUECHER                                                                                    \
+    "b\xc3\xbc"                                                                                    \
+    "cher"
+static const char cased_rules[] =
+    "folder=" DEVICE "\\" BUECHER "\0exclude=*.m\xc3\xbcll\0pool=\\Device\\HarddiskVolume5";
+static const WCHAR *const cased[] = {
+    u"\\Device\\HarddiskVolume3\\b\u00fccher\\a",
+    u"\\Device\\HarddiskVolume3\\B\u00dcCHER\\a",
+    u"\\DEVICE\\harddiskvolume3\\b\u00dccher\\A",
+    u"\\Device\\HarddiskVolume3\\b\u00fbcher\\a", /* another letter: left out from here on */
+    u"\\Device\\HarddiskVolume3\\b\u00fccher\\a.M\u00dcLL",
+};
+
+static void test_letters_of_another_case(void)
+{
+    for (unsigned i = 0; i < sizeof(cased) / sizeof(cased[0]); i++) {
+        CASE("i %u", i);
+        begin_without_service();
+        CHECK_EQ(connect_with(cased_rules, sizeof(cased_rules)), STATUS_SUCCESS);
+        fm_settle();
+        file.f.name = cased[i];
+        PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK_EQ(warm(o), i < 3);
+        fm_close(o);
+        end();
+    }
+}
+
+/* The longest rules, of letters whose capitals take more bytes. */
+static void test_capitals_that_take_more(void)
+{
+    static char rules[DRIVER_RULES_MAX];
+    static const char folder[] = "folder=" DEVICE "\\data";
+    begin_without_service();
+    memcpy(rules, folder, sizeof(folder));
+    memcpy(rules + sizeof(folder), "exclude=", 8);
+    size_t n = sizeof(folder) + 8;
+    for (; n + 2 < sizeof(rules); n += 2)
+        memcpy(rules + n, "\xc8\xbf", 2);
+    CHECK_EQ(connect_with(rules, n + 1), STATUS_SUCCESS);
+    fm_settle();
+    PFILE_OBJECT const o = fm_open(&file.f, false, FILE_OPENED);
+    CHECK(warm(o));
+    fm_close(o);
+    end();
+}
+
+/* A cached file is changed by who calls it by other letters. Its times stay. */
+static void test_changes_by_letters_of_another_case(void)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        CASE("i %u", i);
+        begin_without_service();
+        CHECK_EQ(connect_with(cased_rules, sizeof(cased_rules)), STATUS_SUCCESS);
+        fm_settle();
+        file.f.name = cased[0];
+        PFILE_OBJECT o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        close_now(o);
+        file.f.name = cased[1];
+        o = fm_open(&file.f, true, FILE_OPENED);
+        change_unseen(o, i);
+        close_now(o);
+        file.f.name = cased[0];
+        o = fm_open(&file.f, false, FILE_OPENED);
+        CHECK(warm(o));
+        fm_close(o);
+        end();
+    }
+}
+
 /* Names that are no Unicode: a half of a letter that takes two words. Two such names may look the
  * same to the rules. */
 static void test_no_unicode(void)
@@ -379,6 +454,9 @@ const struct harness_test shell_names_tests[] = {
     TEST(changes_as_another_kind),
     TEST(changes_of_what_stays_left_out),
     TEST(letters),
+    TEST(letters_of_another_case),
+    TEST(capitals_that_take_more),
+    TEST(changes_by_letters_of_another_case),
     TEST(no_unicode),
     TEST_END,
 };

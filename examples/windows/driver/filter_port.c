@@ -19,6 +19,7 @@
 #define PORT_NAME L"\\CacheFilterPort"
 #define TIMEOUT_MS 2000
 #define RULES_MAX 32768u
+#define CAPITALS_MAX (RULES_MAX / 2 * 3) /* the capital of a letter of two bytes may have three */
 #define PATH_MAX_BYTES 4096u
 
 /* Every operation on every file looks at the first three: without a lock. Who changes them has it.
@@ -38,51 +39,103 @@ static struct {
     struct folders folders;
     CHAR pool[256]; /* the device of the pool's volume */
     CHAR text[RULES_MAX];
-    ULONG bytes; /* of the text; 0: there are no rules */
+    ULONG bytes;                 /* of the text; 0: there are no rules */
+    CHAR capitals[CAPITALS_MAX]; /* the same in capital letters: the folders' names are in it */
 } port;
 
 /* ---- Rules ----------------------------------------------------------------------------------- */
 
+struct path {
+    WCHAR wide[PATH_MAX_BYTES];
+    CHAR path[PATH_MAX_BYTES];
+};
+
+/* A file system compares names so, and the Filter Manager may give a file the name that its opener
+ * has used. By other letters it would be a file that is left out, whose changes nobody sees. A
+ * volume that an older system has made may know fewer pairs of letters: then two folders are one
+ * here, which is safe. */
+static VOID to_capitals(WCHAR *text, ULONG bytes)
+{
+    for (ULONG i = 0; i < bytes / sizeof(WCHAR); i++)
+        text[i] = RtlUpcaseUnicodeChar(text[i]);
+}
+
+/* Makes port.capitals of a text of UTF-8. *n: its bytes. What is no UTF-8 has the status
+ * STATUS_SOME_NOT_MAPPED, which is no error. */
+static NTSTATUS make_capitals(const CHAR *text, ULONG bytes, ULONG *n)
+{
+    WCHAR *const wide = nt_allocate(bytes * sizeof(WCHAR), TAG);
+    NTSTATUS s = STATUS_INSUFFICIENT_RESOURCES;
+    ULONG used = 0;
+
+    if (!wide)
+        return s;
+    s = RtlUTF8ToUnicodeN(wide, bytes * (ULONG)sizeof(WCHAR), &used, text, bytes);
+    to_capitals(wide, used);
+    if (s == STATUS_SUCCESS)
+        s = RtlUnicodeToUTF8N(port.capitals, CAPITALS_MAX, n, wide, used);
+    ExFreePoolWithTag(wide, TAG);
+    return s == STATUS_SUCCESS ? s : STATUS_INVALID_PARAMETER;
+}
+
 /* Texts that each end with a NUL: "folder=\Device\HarddiskVolume3\data", "exclude=*.tmp",
- * "pool=\Device\HarddiskVolume5". What is not understood is no reason to cache anything: FALSE. */
-static BOOLEAN read_rules(const CHAR *context, ULONG bytes)
+ * "pool=\Device\HarddiskVolume5", in capital letters. FALSE: it is not understood. */
+static BOOLEAN take_lines(const CHAR *text, ULONG bytes)
 {
     ULONG at = 0;
 
-    port.bytes = 0;
-    if (bytes == 0 || bytes > RULES_MAX || context[bytes - 1] != 0)
-        return FALSE;
-    memcpy(port.text, context, bytes);
     memset(&port.folders, 0, sizeof(port.folders));
     port.pool[0] = 0;
     while (at < bytes) {
-        const CHAR *line = port.text + at;
+        const CHAR *line = text + at;
         const ULONG n = (ULONG)strlen(line);
 
         at += n + 1;
-        if (n > 7 && !memcmp(line, "folder=", 7) && port.folders.count < FOLDERS_MAX)
+        if (n > 7 && !memcmp(line, "FOLDER=", 7) && port.folders.count < FOLDERS_MAX)
             port.folders.folder[port.folders.count++] = line + 7;
-        else if (n > 8 && !memcmp(line, "exclude=", 8) &&
+        else if (n > 8 && !memcmp(line, "EXCLUDE=", 8) &&
                  port.folders.excludes < FOLDERS_EXCLUDES_MAX)
             port.folders.exclude[port.folders.excludes++] = line + 8;
-        else if (n > 5 && n - 5 < sizeof(port.pool) && !memcmp(line, "pool=", 5))
+        else if (n > 5 && n - 5 < sizeof(port.pool) && !memcmp(line, "POOL=", 5))
             memcpy(port.pool, line + 5, n - 4);
         else
             return FALSE;
     }
-    port.bytes = bytes;
     return TRUE;
+}
+
+/* What is not understood is no reason to cache anything. */
+static NTSTATUS read_rules(const CHAR *context, ULONG bytes)
+{
+    NTSTATUS s;
+    ULONG n = 0;
+
+    port.bytes = 0;
+    if (bytes == 0 || bytes > RULES_MAX || context[bytes - 1] != 0)
+        return STATUS_INVALID_PARAMETER;
+    s = make_capitals(context, bytes, &n);
+    if (!NT_SUCCESS(s))
+        return s;
+    if (!take_lines(port.capitals, n))
+        return STATUS_INVALID_PARAMETER;
+    memcpy(port.text, context, bytes);
+    port.bytes = bytes;
+    return s;
 }
 
 /* Locked. A service that was started again mostly brings the rules that there are. Then the
  * verdicts count: else what may not ask the file system would not know its own. */
-static VOID take_rules(const CHAR *context, ULONG bytes)
+static NTSTATUS take_rules(const CHAR *context, ULONG bytes)
 {
+    NTSTATUS s;
+
     if (bytes > 0 && bytes == port.bytes && memcmp(context, port.text, bytes) == 0)
-        return;
-    port.anyone = !read_rules(context, bytes);
+        return STATUS_SUCCESS;
+    s = read_rules(context, bytes);
+    port.anyone = !NT_SUCCESS(s);
     /* Ordered as a whole, and with the lock held: who has the number gets these rules, or later. */
     (void)InterlockedIncrement(&port.rules);
+    return s;
 }
 
 /* Acquire: what is judged afterwards is judged by the rules of this number, or by later ones. Then
@@ -100,29 +153,42 @@ BOOLEAN port_is_connected(void)
     return ReadAcquire(&port.life) != 0;
 }
 
-/* A name that does not fit, or that is no Unicode, is not cached. (Of the latter a part is another
- * letter then, and the status is STATUS_SOME_NOT_MAPPED, a success code.) The volume's part of it,
- * a device, has letters of ASCII only. */
+/* The name in capital letters, as UTF-8. *n: its bytes. FALSE: it does not fit, or is no Unicode.
+ * (Of the latter a part is another letter then, and the status is STATUS_SOME_NOT_MAPPED, a success
+ * code.) No letter takes fewer bytes than words. */
+static BOOLEAN path_of(PCUNICODE_STRING name, struct path *to, ULONG *n)
+{
+    if (name->Length > sizeof(to->wide))
+        return FALSE;
+    memcpy(to->wide, name->Buffer, name->Length);
+    to_capitals(to->wide, name->Length);
+    if (RtlUnicodeToUTF8N(to->path, PATH_MAX_BYTES - 1, n, to->wide, name->Length) !=
+        STATUS_SUCCESS)
+        return FALSE;
+    to->path[*n] = 0;
+    return TRUE;
+}
+
+/* A name that does not fit, or that is no Unicode, is not cached. The volume's part of it, a
+ * device, has letters of ASCII only. */
 BOOLEAN port_judges(PCUNICODE_STRING name, ULONG volume, struct fc_stream *s, BOOLEAN *wants)
 {
-    CHAR *const path = nt_allocate(PATH_MAX_BYTES, TAG);
+    struct path *const room = nt_allocate(sizeof(*room), TAG);
     const char *by;
     ULONG n = 0;
 
     *wants = FALSE;
-    if (!path)
+    if (!room)
         return FALSE;
-    if (RtlUnicodeToUTF8N(path, PATH_MAX_BYTES - 1, &n, name->Buffer, name->Length) ==
-        STATUS_SUCCESS) {
-        path[n] = 0;
-        s->path = volume <= n ? path + volume : path;
+    if (path_of(name, room, &n)) {
+        s->path = volume <= n ? room->path + volume : room->path;
         FltAcquirePushLockShared(&port.lock);
-        s->pools_volume = port.pool[0] && folders_is_below(port.pool, path);
+        s->pools_volume = port.pool[0] && folders_is_below(port.pool, room->path);
         *wants = fc_stream_fits(s) &&
-                 (port.anyone || folders_judge(&port.folders, path, &by) == FOLDERS_CACHED);
+                 (port.anyone || folders_judge(&port.folders, room->path, &by) == FOLDERS_CACHED);
         FltReleasePushLock(&port.lock);
     }
-    ExFreePoolWithTag(path, TAG);
+    ExFreePoolWithTag(room, TAG);
     return TRUE;
 }
 
@@ -206,13 +272,10 @@ static NTSTATUS FLTAPI connect(PFLT_PORT client, PVOID cookie, PVOID context, UL
 
     UNREFERENCED_PARAMETER(cookie);
     FltAcquirePushLockExclusive(&port.lock);
-    if (may && port.vacant) {
-        take_rules(context, bytes);
-        s = STATUS_INVALID_PARAMETER;
-    }
-    if (may && port.vacant && !port.anyone) {
+    if (may && port.vacant)
+        s = take_rules(context, bytes);
+    if (NT_SUCCESS(s)) {
         life = ++port.last_life;
-        s = STATUS_SUCCESS;
         port.vacant = FALSE;
         port.client = client;
         /* Ordered as a whole: who sees the connection sees whose it is, and who may send through it

@@ -185,6 +185,8 @@ VOID NTAPI ObfDereferenceObject(PVOID o);
 #define ObDereferenceObject(o) ObfDereferenceObject(o)
 ULONG NTAPI FsRtlIsPagingFile(PFILE_OBJECT o);
 BOOLEAN NTAPI MmDoesFileHaveUserWritableReferences(PSECTION_OBJECT_POINTERS p);
+WCHAR NTAPI RtlUpcaseUnicodeChar(WCHAR c);
+NTSTATUS NTAPI RtlUTF8ToUnicodeN(WCHAR *to, ULONG room, PULONG n, const CHAR *from, ULONG bytes);
 NTSTATUS NTAPI RtlUnicodeToUTF8N(CHAR *to, ULONG room, PULONG n, const WCHAR *from, ULONG bytes);
 enum { NormalPagePriority = 16, MdlMappingNoExecute = 0x40000000 };
 PVOID NTAPI MmGetSystemAddressForMdlSafe(PMDL mdl, ULONG priority);
