@@ -92,6 +92,17 @@ void cm_plat_boot_id(uint8_t id[16])
     }
 }
 
+/* The clock may have been set forward since the boot, or may have gone on while a virtual machine
+ * stood still: so what it showed at the boot counts, if that is earlier. */
+int64_t cm_plat_boot_wall_ns(void)
+{
+    const int64_t boot = cm_plat_wall_ns() - (int64_t)GetTickCount64() * 1000000; /* with sleep */
+    const uint64_t shown = original_boot_time();
+    const int64_t first = shown == 0 ? boot : time_ns(shown);
+
+    return first < boot ? first : boot;
+}
+
 /* ---- Volumes ------------------------------------------------------------------------------- */
 
 /* A hash of "\Device\HarddiskVolume3" in "\Device\HarddiskVolume3\dir\file"; 0 if unknown. */

@@ -81,11 +81,6 @@ void cm_plat_sleep(uint64_t ns)
     Sleep((DWORD)(ms < most ? ms : most));
 }
 
-int64_t cm_plat_boot_wall_ns(void)
-{
-    return cm_plat_wall_ns() - (int64_t)GetTickCount64() * 1000000; /* including sleep */
-}
-
 /* ---- Memory -------------------------------------------------------------------------------- */
 
 void *cm_plat_alloc(size_t bytes)

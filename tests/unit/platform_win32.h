@@ -73,6 +73,9 @@ extern struct fake_origin {
     bool no_write_time, no_change_time;
 } origin;
 
+/* Milliseconds since the boot; 0: the real ones. */
+extern uint64_t fake_ticks;
+
 static inline HANDLE open_shared(const char *path, DWORD access, DWORD share)
 {
     return CreateFileA(path, access, share, NULL, OPEN_EXISTING, FILE_FLAG_BACKUP_SEMANTICS, NULL);

@@ -319,6 +319,17 @@ static BOOL WINAPI set_end(HANDLE h)
 extern const fn_SetEndOfFile REPLACED(SetEndOfFile);
 const fn_SetEndOfFile REPLACED(SetEndOfFile) = set_end;
 
+uint64_t fake_ticks;
+
+typedef ULONGLONG(WINAPI *fn_GetTickCount64)(void);
+
+static ULONGLONG WINAPI get_ticks(void)
+{
+    return fake_ticks != 0 ? fake_ticks : REAL(GetTickCount64)();
+}
+extern const fn_GetTickCount64 REPLACED(GetTickCount64);
+const fn_GetTickCount64 REPLACED(GetTickCount64) = get_ticks;
+
 /* ---- Creating ------------------------------------------------------------------------------ */
 
 static void test_create(void)

@@ -37,6 +37,25 @@ static void test_boot_id(void)
     CHECK_EQ(os_run_self("boot_id", hex), 0); /* the same in every process */
 }
 
+/* The wall clock shows that the system has just booted: it was set forward, or a virtual machine
+ * stood still. Or that it booted long before what it showed then: it was set back. */
+static void test_boot_time(void)
+{
+    typedef LONG(NTAPI * query_fn)(int, PVOID, ULONG, PULONG);
+    const query_fn query = (query_fn)(void *)win32_find(L"ntdll.dll", "NtQuerySystemInformation");
+    uint64_t day[6] = { 0 }; /* SystemTimeOfDayInformation: [0] the boot, [4] its bias */
+    const int64_t year = INT64_C(31536000) * 1000;
+
+    REQUIRE(query != NULL && query(3, day, sizeof day, NULL) >= 0);
+    fake_ticks = 1;
+    CHECK_EQ(cm_plat_boot_wall_ns(),
+             ((int64_t)(day[0] - day[4]) - INT64_C(116444736000000000)) * 100);
+    fake_ticks = (uint64_t)year;
+    CHECK(llabs((long long)(cm_plat_wall_ns() - cm_plat_boot_wall_ns() - year * 1000000)) <
+          INT64_C(60000000000));
+    fake_ticks = 0;
+}
+
 static void get_mount_id(const char *path, uint8_t id[16])
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
@@ -560,6 +579,7 @@ static void test_identify_overlapped(void)
 
 const struct harness_test platform_win32_identity_tests[] = {
     TEST(boot_id),
+    TEST(boot_time),
     TEST(mount_id),
     TEST(identify_same_and_different),
     TEST(identify_refused),
