@@ -172,6 +172,10 @@ static int take_key(const struct tool_args *args, const cm_seal **seal)
 static int create_error(const char *pool, int code, const cm_create_options *options,
                         const struct tool_log *log)
 {
+    if (code == CM_EINVAL && strstr(log->held, "takes no such name") && !tool_is_too_long(pool)) {
+        tool_message(pool, "its file system takes no such name; choose another one");
+        return TOOL_FAILED;
+    }
     if (code == CM_EINVAL && options->max_files && !tool_is_too_long(pool)) {
         tool_message(pool,
                      "--max-files %" PRIu64 " does not fit a pool of this size; choose a smaller "

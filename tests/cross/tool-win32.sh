@@ -180,6 +180,8 @@ expect "cat, file not found" 1 'not find|cannot find|No such|not found' cat miss
 expect "cat, directory" 1 'is a directory' cat sub --pool pool
 expect "not a pool" 3 'not a cachemax pool' info data
 expect "a directory" 3 'not a regular file' info sub
+expect "no name of Windows" 1 'x.y: its file system takes no such name; choose another' \
+  create 'x|y' --size 1M --max-files 10
 expect "disk full" 1 'not enough space' create big --size 60T
 check "disk full leaves nothing" test ! -e big
 expect "too large to be mapped" 1 'out of memory' create big --size 8T --sparse
