@@ -88,7 +88,7 @@ enum {
     BENCH_NEEDS_SCRATCH = 1u << 2,
     BENCH_NEEDS_LMDB = 1u << 3,
     BENCH_NEEDS_THREADS = 1u << 4, /* two processors */
-    BENCH_NEEDS_CLWB = 1u << 5,
+    BENCH_NEEDS_FLUSH = 1u << 5,
     BENCH_NEEDS_ROOM = 1u << 6,  /* no pool, but room for twice its size */
     BENCH_NEEDS_SQLITE = 1u << 7 /* and room for as much as the pool */
 };
@@ -159,7 +159,7 @@ void bench_fill_one(struct bench *b, unsigned n); /* evicts */
 void bench_store(struct bench *b, unsigned n);    /* NT copy, XXH3, fence */
 void bench_bracket(struct bench *b, unsigned n);
 void bench_bracket_repair(struct bench *b, unsigned n);
-void bench_write_back(struct bench *b, unsigned n); /* clwb, fence */
+void bench_write_back(struct bench *b, unsigned n); /* a store, its line written back, a fence */
 const struct cm_persist_ops *bench_plain(void);
 /* Writes a block past the CPU's caches, then a fence. */
 void bench_nt_fence(const struct bench *b, void *dst, const void *src);

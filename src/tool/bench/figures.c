@@ -223,9 +223,9 @@ static void latency(struct bench *b, struct tool_json *j)
         unsigned needs;
     } pairs[] = {
         { { "hit", "memcpy" }, { { .op = bench_hit }, { .op = bench_memcpy } }, BENCH_NEEDS_FRESH },
-        { { "bracket", "clwb_fence" },
+        { { "bracket", "flush_fence" },
           { { .op = bench_bracket, .repair = bench_bracket_repair }, { .op = bench_write_back } },
-          BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH | BENCH_NEEDS_CLWB },
+          BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH | BENCH_NEEDS_FLUSH },
         { { "fill", "nt_xxh3_fence" },
           { { .op = bench_fill_one }, { .op = bench_store } },
           BENCH_NEEDS_CHURNED | BENCH_NEEDS_SCRATCH },

@@ -378,8 +378,8 @@ bool bench_prepare(struct bench *b, unsigned needs, char why_not[96])
         make_fresh(b);
     if (needs & BENCH_NEEDS_CHURNED && b->state != BENCH_CHURNED)
         churn(b);
-    if (needs & BENCH_NEEDS_CLWB && strcmp(b->info.flush, "clwb") != 0) {
-        (void)snprintf(why_not, 96, "this processor has no clwb");
+    if (needs & BENCH_NEEDS_FLUSH && !b->plain->flushes) {
+        (void)snprintf(why_not, 96, "this build has no instruction that writes a line back");
         return false;
     }
     if (needs & BENCH_NEEDS_SCRATCH && !b->scratch) {

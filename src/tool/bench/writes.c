@@ -342,11 +342,11 @@ static void run_open(struct bench *b, struct bench_result *r)
 
 const struct bench_ratio bench_others[BENCH_OTHERS] = {
     { "invalidate_block_fences",
-      "durable bracket of a cached block / clwb and fence",
+      "durable bracket of a cached block / line written back, and fence",
       "ns",
       3,
       false,
-      BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH | BENCH_NEEDS_CLWB,
+      BENCH_NEEDS_FRESH | BENCH_NEEDS_SCRATCH | BENCH_NEEDS_FLUSH,
       { 0 },
       { 0 },
       run_brackets },
