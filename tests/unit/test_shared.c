@@ -574,8 +574,9 @@ static void test_told_first(void)
 static void (*meanwhile)(struct both *b); /* what the owner does behind the next copy of a block */
 static struct cm_record *looked_at;       /* of which a word changes behind the second copy */
 static unsigned looks;
-static unsigned far_looks; /* at records that do not lie right behind the one before */
-static const void *last_record;
+/* Of this thread: looks at records that do not lie right behind the one before. */
+static _Thread_local unsigned far_looks;
+static _Thread_local const void *last_record;
 void (*before_super)(void); /* what happens before a superblock is read next */
 
 int __real_cm_guard_copy(void *dst, const void *src, size_t n);
