@@ -198,7 +198,7 @@ def warm_after_ending(s, h, data):
 def refused(pattern, *words, above=(), below=(), pool='pool'):
     """nbdkit does not start, and says why."""
     arguments = ['cachemax-pool=' + pool] if pool else []
-    status, text = run('timeout', '60', 'nbdkit', '-U', '-',
+    status, text = run('timeout', '60', 'nbdkit', '-U', 'unused',
                        *['--filter=' + f for f in (*above, FILTER, *below)], *words, *arguments,
                        '--run', 'true', env=ENV)
     want(status != 0, 'it starts with %s' % ' '.join(words))
