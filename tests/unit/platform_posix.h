@@ -37,15 +37,16 @@ static inline int in_child(void (*body)(void *), void *arg)
 
 /* Exit status of a child that cannot do what the test needs. */
 #define CHILD_CANNOT 77
-#define CHECK_CHILD_OR_SKIP(body, arg, reason)                                                     \
+#define CHECK_STATUS_OR_SKIP(status, reason)                                                       \
     do {                                                                                           \
-        const int child_status = in_child(body, arg);                                              \
+        const int child_status = status;                                                           \
         if (WIFEXITED(child_status) && WEXITSTATUS(child_status) == CHILD_CANNOT) {                \
             SKIP(reason);                                                                          \
         }                                                                                          \
         CHECK(WIFEXITED(child_status));                                                            \
         CHECK_EQ(WEXITSTATUS(child_status), 0);                                                    \
     } while (0)
+#define CHECK_CHILD_OR_SKIP(body, arg, reason) CHECK_STATUS_OR_SKIP(in_child(body, arg), reason)
 
 /* In a child: mounts over `at`, for this process only. Exits if that is not allowed. */
 void mount_here(const char *type, const char *at, const char *options);

@@ -146,14 +146,22 @@ static void volume_body(void *arg)
     CALL(look_elsewhere(id));
 }
 
+/* In a child, which may leave an image and places to mount it. Its status. */
+static int on_volume(void (*body)(void *), void *arg)
+{
+    const int status = in_child(body, arg);
+
+    CHECK_EQ(sh("rm -rf img list d m n"), 0);
+    return status;
+}
+
 static void look_at_volume(const char *make, const char *mount_it, const char *other)
 {
     struct volume v = { make, mount_it, other };
 
     if (getenv("CM_TEST_EMULATED"))
         SKIP("an emulator's statx() knows no mounts");
-    CHECK_CHILD_OR_SKIP(volume_body, &v, "cannot make or mount it here");
-    CHECK_EQ(sh("rm -rf img m n"), 0);
+    CHECK_STATUS_OR_SKIP(on_volume(volume_body, &v), "cannot make or mount it here");
 }
 
 /* A program that is killed in one mount namespace is started again in another one: a container, a
@@ -211,8 +219,8 @@ static void test_mounted_unseen(void)
 {
     if (getenv("CM_TEST_EMULATED"))
         SKIP("an emulator's statx() knows no mounts");
-    CHECK_CHILD_OR_SKIP(hidden_body, NULL, "cannot mount ext4, or cover a directory of sysfs here");
-    CHECK_EQ(sh("rm -rf img m n"), 0);
+    CHECK_STATUS_OR_SKIP(on_volume(hidden_body, NULL),
+                         "cannot mount ext4, or cover a directory of sysfs here");
 }
 
 /* ---- Ids ------------------------------------------------------------------------------------- */
@@ -288,8 +296,8 @@ static void test_identify_disk_unseen(void)
 {
     if (getenv("CM_TEST_EMULATED"))
         SKIP("an emulator's statx() knows no mounts");
-    CHECK_CHILD_OR_SKIP(hidden_disk_body, NULL, "cannot mount ext4, or cover sysfs here");
-    CHECK_EQ(sh("rm -rf img m n"), 0);
+    CHECK_STATUS_OR_SKIP(on_volume(hidden_disk_body, NULL),
+                         "cannot mount ext4, or cover sysfs here");
 }
 
 /* The directory of all disks is covered, and the rest of sysfs is there: nothing changes. */
@@ -348,8 +356,8 @@ static void look_at_masked(const char *make)
     if (getenv("CM_TEST_EMULATED"))
         SKIP("an emulator's statx() knows no mounts");
     (void)snprintf(text, sizeof text, "%s", make);
-    CHECK_CHILD_OR_SKIP(masked_body, text, "cannot make or mount it, or cover sysfs here");
-    CHECK_EQ(sh("rm -rf img list d m n"), 0);
+    CHECK_STATUS_OR_SKIP(on_volume(masked_body, text),
+                         "cannot make or mount it, or cover sysfs here");
 }
 
 /* Podman covers /sys/dev/block in each container. */
@@ -404,8 +412,7 @@ static void uuid_body(void *arg)
 
 static void test_identify_uuid_unseen(void)
 {
-    CHECK_CHILD_OR_SKIP(uuid_body, NULL, "cannot mount ext4 here");
-    CHECK_EQ(sh("rm -rf img m n"), 0);
+    CHECK_STATUS_OR_SKIP(on_volume(uuid_body, NULL), "cannot mount ext4 here");
 }
 
 const struct harness_test platform_posix_unseen_tests[] = {
