@@ -13,81 +13,28 @@
  * its size), and close it. Event loops have several requests at once: they sleep when all of these
  * wait for other readers, and a lost wake ends the run. One file is changed as a whole by another
  * program, again and again, and revalidated: all that one read returns, and the size, must be of
- * one version. Disturbers change incarnations and modes and check the pool meanwhile. At the end no
- * intent may be left raised: every block must be storable again.
+ * one version. Disturbers change incarnations and modes and check the pool meanwhile. Another
+ * thread moves files between groups, changes quotas and times to live, and keeps files. At the end
+ * no intent may be left raised: every block must be storable again.
  *
  * --grow: instead of one pool for some seconds, so many pools one after the other, each of which
  * grows four times meanwhile.
  */
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "state/cache_state.h"
+#include "race.h"
 #include "../later.h"
-#include "../os.h"
-#include "origin.h"
 
-#define FILES 3
-#define BLOCKS 48
-#define BLOCK CM_BLOCK_SIZE
-#define WORDS (BLOCK / 8)
 #define RUN_MAX 8
-#define VISITED 2
 #define VISITORS 2
 #define LOOPS 2
 #define JOBS 6
-#define VISITED_MAX (12 * BLOCK)
 
-/* A file that is open only while a visitor uses it. The lock is the origin's. A thread that holds
- * it for reading knows what a read must return. Visitors ask for attributes, open and close without
- * it. */
-struct visited {
-    pthread_rwlock_t lock;
-    cm_file_id id;
-    uint64_t size, stamp;
-    uint8_t data[VISITED_MAX];
-};
+struct race t;
 
 static struct {
-    struct visited revised; /* every word of it: version << 16 | size in blocks */
-    cm_file *revised_file;
-    uint64_t revisions, revised_reads; /* atomic */
-    struct visited visited[VISITED];
-    uint64_t visits, kept;                      /* atomic */
-    uint64_t requests, wakes, warmed, verified; /* atomic */
-    uint64_t growths;                           /* atomic */
-    cm_cache *cache;
-    cm_file *file[FILES];
-    cm_file_id id[FILES];
-    pthread_mutex_t lock[FILES][BLOCKS]; /* held to read or write a block whole */
-    uint64_t version[FILES][BLOCKS];     /* atomic */
-    uint32_t stop;                       /* atomic */
-    uint64_t reads, hits, writes, pins;  /* atomic */
-    uint64_t stamp[FILES];               /* atomic */
-} t;
-
-struct worker {
-    pthread_t thread;
-    struct rng rng;
-    uint8_t *buf;
-};
-
-static void die(const char *what, int f, uint64_t b, uint64_t got, uint64_t low, uint64_t high)
-{
-    fprintf(stderr, "FAILED: %s: file %d block %llu: got %llx, allowed %llx..%llx\n", what, f,
-            (unsigned long long)b, (unsigned long long)got, (unsigned long long)low,
-            (unsigned long long)high);
-    abort();
-}
-
-static void must(int64_t e, const char *what)
-{
-    if (e < 0)
-        fprintf(stderr, "FAILED: %s: %s\n", what, cm_errname((int)e)), abort();
-}
+    uint64_t seconds, readers, writers, waiting, rounds;
+} args = { 3, 3, 2, 0, 0 };
 
 static int64_t origin_read(void *ctx, uint64_t offset, void *buf, size_t len)
 {
@@ -443,14 +390,6 @@ static cm_validator visited_validator(struct visited *o)
     return v;
 }
 
-static int64_t visited_read(void *ctx, uint64_t offset, void *buf, size_t len)
-{
-    const struct visited *o = ctx;
-    uint64_t n = offset >= o->size ? 0 : o->size - offset < len ? o->size - offset : len;
-    memcpy(buf, o->data + offset, n);
-    return (int64_t)n;
-}
-
 static void visit_read(struct worker *w, cm_file *f, struct visited *o)
 {
     pthread_rwlock_rdlock(&o->lock);
@@ -535,102 +474,6 @@ static void *visitor(void *arg)
     return NULL;
 }
 
-static void revise(uint64_t blocks)
-{
-    struct visited *o = &t.revised;
-    pthread_rwlock_wrlock(&o->lock); /* no origin read until the cache knows of the change */
-    o->stamp++;
-    o->size = blocks * BLOCK;
-    for (uint64_t i = 0; i < o->size; i += 8) {
-        uint64_t word = o->stamp << 16 | blocks;
-        memcpy(o->data + i, &word, 8);
-    }
-    cm_validator v = validator_of_version(o->size, o->stamp);
-    if (!t.revised_file)
-        must(cm_file_open(t.cache, &o->id, &v, 0, &t.revised_file), "cm_file_open");
-    must(cm_file_revalidate(t.revised_file, &v), "cm_file_revalidate");
-    pthread_rwlock_unlock(&o->lock);
-}
-
-static void *reviser(void *arg)
-{
-    struct worker *w = arg;
-    while (!at_load_relaxed(&t.stop)) {
-        revise(1 + rng_below(&w->rng, VISITED_MAX / BLOCK));
-        at_add_relaxed(&t.revisions, 1);
-        for (uint64_t i = rng_below(&w->rng, 20000); i > 0; i--)
-            at_pause();
-    }
-    return NULL;
-}
-
-static int64_t revised_read(void *ctx, uint64_t offset, void *buf, size_t len)
-{
-    struct visited *o = ctx;
-    pthread_rwlock_rdlock(&o->lock);
-    int64_t n = visited_read(o, offset, buf, len);
-    pthread_rwlock_unlock(&o->lock);
-    return n;
-}
-
-#define UNTOUCHED UINT64_C(0xeeeeeeeeeeeeeeee)
-
-/* Reads blocks side by side. Those that are cached are of one version. Of those that are not, no
- * byte is in the buffer. */
-static void revised_many(struct worker *w)
-{
-    enum { N = VISITED_MAX / BLOCK };
-    cm_read_vec v[N] = { 0 };
-    const uint64_t *first = NULL;
-    for (unsigned i = 0; i < N; i++) {
-        v[i].offset = (i * 5 % N) * BLOCK;
-        v[i].buf = w->buf + i * BLOCK;
-        v[i].len = BLOCK;
-    }
-    memset(w->buf, UNTOUCHED & 0xff, N * BLOCK);
-    must(cm_read_many(t.revised_file, v, N), "cm_read_many");
-    for (unsigned i = 0; i < N; i++) {
-        const uint64_t *word = v[i].buf;
-        for (int64_t k = v[i].result / 8; v[i].result >= 0 && k < BLOCK / 8; k++)
-            if (word[k] != 0 && word[k] != UNTOUCHED)
-                die("bytes behind the result of cm_read_many", 0, i, word[k], 0, 0);
-        if (v[i].result <= 0)
-            continue;
-        first = first ? first : word;
-        for (int64_t k = 0; k < v[i].result / 8; k++)
-            if (word[k] != first[0])
-                die("two versions in one cm_read_many", 0, i, word[k], first[0], first[0]);
-    }
-}
-
-static void *revised_reader(void *arg)
-{
-    struct worker *w = arg;
-    while (!at_load_relaxed(&t.stop)) {
-        cm_miss miss = { 0 };
-        if (rng_below(&w->rng, 3) == 0) {
-            revised_many(w);
-            continue;
-        }
-        bool through = rng_below(&w->rng, 2);
-        int64_t n = through ? cm_read_through(t.revised_file, 0, w->buf, VISITED_MAX, revised_read,
-                                              &t.revised)
-                            : cm_read(t.revised_file, 0, w->buf, VISITED_MAX, &miss);
-        must(n, "read of the revised file");
-        const uint64_t *word = (uint64_t *)(void *)w->buf;
-        for (int64_t i = 1; i < n / 8; i++)
-            if (word[i] != word[0])
-                die("two versions in one read", (int)through, (uint64_t)i, word[i], word[0],
-                    word[0]);
-        if (n > 0 && (through || (miss.len == 0 && (miss.flags & CM_MISS_EOF))) &&
-            (uint64_t)n != (word[0] & 0xffff) * BLOCK)
-            die("one version's bytes, another one's size", (int)through, word[0] >> 16, (uint64_t)n,
-                (word[0] & 0xffff) * BLOCK, (word[0] & 0xffff) * BLOCK);
-        at_add_relaxed(&t.revised_reads, 1);
-    }
-    return NULL;
-}
-
 /* Says what the library has counted since `before`. */
 static void say_counted(const cm_stats_data *before)
 {
@@ -683,6 +526,9 @@ static void set_up(void *pool, uint64_t bytes, uint64_t waiting, uint64_t room)
     if (waiting > 0)
         cm_ring_rule(&t.cache->policy.ring, t.cache->policy.ring.slots / 10, 1, false);
     v.taken_at = later();
+    t.slots = t.cache->policy.ring.slots;
+    for (uint32_t group = 1; group <= GROUPS; group++)
+        must(cm_group_set_quota(t.cache, group, 20 * BLOCK), "cm_group_set_quota");
     for (int f = 0; f < FILES; f++) {
         t.id[f] = (cm_file_id){ 7, (uint64_t)f + 1 };
         must(cm_file_open(t.cache, &t.id[f], &v, CM_SOLE_WRITER, &t.file[f]), "cm_file_open");
@@ -696,7 +542,7 @@ static void set_up(void *pool, uint64_t bytes, uint64_t waiting, uint64_t room)
     t.revised_file = NULL;
     t.revised.id = (cm_file_id){ 9, 1 };
     pthread_rwlock_init(&t.revised.lock, NULL);
-    revise(3);
+    race_revise(3);
 }
 
 static uint64_t number(const char *s)
@@ -739,10 +585,6 @@ static void *grower(void *arg)
 
 /* ---- Main ------------------------------------------------------------------------------------ */
 
-static struct {
-    uint64_t seconds, readers, writers, waiting, rounds;
-} args = { 3, 3, 2, 0, 0 };
-
 /* Has each kind of thread done its work at least once? */
 static bool is_exercised(void)
 {
@@ -750,7 +592,7 @@ static bool is_exercised(void)
            at_load_relaxed(&t.writes) > 0 && at_load_relaxed(&t.visits) > 0 &&
            at_load_relaxed(&t.kept) > 0 && at_load_relaxed(&t.requests) > 0 &&
            at_load_relaxed(&t.wakes) > 0 && at_load_relaxed(&t.warmed) > 0 &&
-           at_load_relaxed(&t.verified) > 0;
+           at_load_relaxed(&t.verified) > 0 && at_load_relaxed(&t.shares) > 0;
 }
 
 /* The seconds that were asked for, and on a busy machine a minute more. */
@@ -763,7 +605,7 @@ static void wait_until_exercised(void)
 
 static void run_threads(struct worker *w, uint64_t all)
 {
-    const uint64_t readers = args.readers, writers = args.writers, three = all - 3;
+    const uint64_t readers = args.readers, writers = args.writers, three = all - 4;
     uint64_t n;
     pthread_t grows;
     struct worker g = { .rng = { t.growths * 13 + 5 } };
@@ -776,9 +618,10 @@ static void run_threads(struct worker *w, uint64_t all)
                        : n < readers + writers ? writer
                        : n < three - VISITORS  ? event_loop
                        : n < three             ? visitor
-                       : n < all - 2           ? reviser
-                       : n < all - 1           ? revised_reader
-                                               : disturber,
+                       : n < all - 3           ? race_reviser
+                       : n < all - 2           ? race_revised_reader
+                       : n < all - 1           ? disturber
+                                               : race_sharer,
                        &w[n]);
     }
     if (args.rounds > 0) {
@@ -812,7 +655,7 @@ int main(int argc, char **argv)
     const uint64_t bytes = cm_pool_size_min() + 48 * (BLOCK + 64) / BLOCK * BLOCK;
     const uint64_t room = args.rounds > 0 ? plan_growths(bytes) : 0;
     void *pool = os_aligned(BLOCK, room ? room : bytes);
-    const uint64_t all = args.readers + args.writers + VISITORS + LOOPS + 3;
+    const uint64_t all = args.readers + args.writers + VISITORS + LOOPS + 4;
     struct worker *w = calloc(all, sizeof(*w));
     int e = 0;
     if (!pool || !w)
@@ -820,18 +663,19 @@ int main(int argc, char **argv)
     for (uint64_t round = 0; round < (args.rounds ? args.rounds : 1) && e == 0; round++) {
         set_up(pool, bytes, args.waiting, room);
         run_threads(w, all);
+        race_end_shares(args.waiting > 0);
         check_quiet();
         e = cm_close(t.cache);
     }
     printf("race: %llu reads (%llu with hits), %llu pins, %llu writes, %llu visits (%llu warm), "
            "%llu revisions (%llu reads), %llu requests (%llu wakes), %llu bytes warmed, "
-           "%llu growths, %llu threads, %llu s\n",
+           "%llu growths, %llu shares, %llu threads, %llu s\n",
            (unsigned long long)t.reads, (unsigned long long)t.hits, (unsigned long long)t.pins,
            (unsigned long long)t.writes, (unsigned long long)t.visits, (unsigned long long)t.kept,
            (unsigned long long)t.revisions, (unsigned long long)t.revised_reads,
            (unsigned long long)t.requests, (unsigned long long)t.wakes,
-           (unsigned long long)t.warmed, (unsigned long long)t.growths, (unsigned long long)all,
-           (unsigned long long)args.seconds);
+           (unsigned long long)t.warmed, (unsigned long long)t.growths,
+           (unsigned long long)t.shares, (unsigned long long)all, (unsigned long long)args.seconds);
     free(w);
     os_aligned_free(pool);
     if (e || !is_exercised())
