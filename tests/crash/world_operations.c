@@ -9,6 +9,8 @@
 #include "media/file_table.h"
 #include "state/settle.h"
 
+#define FAR_NS (INT64_C(1) << 60) /* no run takes as long */
+
 /* ---- Operations ------------------------------------------------------------------------------ */
 
 int fill(int f, unsigned first, unsigned n)
@@ -391,6 +393,32 @@ static void op_name(void)
     give_name(FILE_B, 1);
     give_name(FILE_A, 1);
 }
+/* What is said of A ends the next time. It stands in the record, beside what a crash is judged by.
+ * The first two write the record's body anew. Torn, it is none, and the file is cold: no floor
+ * meanwhile. Nothing syncs the second one: none up to the next checkpoint. */
+static void op_keep(void)
+{
+    w.tangled = true;
+    cm_file_info info = { .struct_size = sizeof(info) };
+    must(cm_file_get_info(w.file[FILE_A], &info), "cm_file_get_info");
+    const int e = cm_file_set_keep(w.file[FILE_A], !info.keep);
+    if (e != CM_EKEEP)
+        must(e, "cm_file_set_keep");
+}
+static void op_group(void)
+{
+    w.tangled = true;
+    w.kept_record[FILE_A].flags = UINT64_MAX; /* as no record has */
+    cm_file_info info = { .struct_size = sizeof(info) };
+    must(cm_file_get_info(w.file[FILE_A], &info), "cm_file_get_info");
+    must(cm_file_set_group(w.file[FILE_A], !info.group), "cm_file_set_group");
+}
+static void op_ttl(void)
+{
+    cm_file_info info = { .struct_size = sizeof(info) };
+    must(cm_file_get_info(w.file[FILE_A], &info), "cm_file_get_info");
+    must(cm_file_set_ttl(w.file[FILE_A], info.expires_ns ? 0 : FAR_NS), "cm_file_set_ttl");
+}
 static bool has_record(const cm_file_id *id)
 {
     struct cm_record_set b;
@@ -624,6 +652,9 @@ static const struct {
     { "evict-a", op_evict_a, ALONE },
     { "evict-b", op_evict_b, FORGETS },
     { "name", op_name, PLAIN },
+    { "keep", op_keep, PLAIN },
+    { "group", op_group, PLAIN },
+    { "ttl", op_ttl, PLAIN },
     { "evict-named", op_evict_named, ALONE },
     { "grow-pool", op_grow_pool, PLAIN },
     { "beside-1", op_beside_1, ARMS },
