@@ -258,35 +258,45 @@ static bool came_back(const struct cm_super *sb, const struct cm_super_owner *ow
            (sum == sb->boot_before[0] || sum == sb->boot_before[1] || is_failed_boot(sb, owner));
 }
 
-static void remember_boot(struct cm_super *sb)
+/* The last boot, and the one before it that is another, and not the owner's. */
+static void remember_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 {
-    const uint16_t sum = cm_format_boot_sum(sb->boot_id);
-    if (sum == 0 || sum == sb->boot_before[0])
+    const uint16_t last = cm_format_boot_sum(sb->boot_id), own = cm_format_boot_sum(owner->boot_id);
+    uint16_t *const before = sb->boot_before;
+    if (last == 0)
         return;
-    sb->boot_before[1] = sb->boot_before[0];
-    sb->boot_before[0] = sum;
+    if (before[0] != last && before[0] != own)
+        before[1] = before[0];
+    before[0] = last;
 }
 
-/* Gives this boot a new number. An fsync may have failed in this same boot, in three cases. The
- * last number was of a boot in which one may have failed, and this is the same boot (the volume was
- * put back), or the system does not say which boot it is. Or the boot id says that one failed in
- * this boot, whatever came in between. Or this boot had the pool before. The marks in the records
- * have another number in all cases. */
+/* May the last failed fsync, which alone is known, hide one of a boot that came back? It does if it
+ * was in a boot that had the pool since. */
+static bool may_hide(const struct cm_super *sb)
+{
+    const uint16_t sum = cm_format_boot_sum(sb->failed_boot_id);
+    return sb->failed_boot != 0 && (sum == 0 || sum == cm_format_boot_sum(sb->boot_id) ||
+                                    sum == sb->boot_before[0] || sum == sb->boot_before[1]);
+}
+
+/* Gives this boot a new number, by which it is known, too, that an fsync may have failed in it. */
 static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 {
     const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
     const bool failed = sb->failed_boot != 0 && sb->failed_boot == sb->boot_number;
     const bool again = failed && (unknown || same_boot(sb, owner));
-    const bool back = came_back(sb, owner) && sb->failed_boot != 0;
+    const bool back = came_back(sb, owner) && may_hide(sb);
     sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;
-    if (again || back || is_failed_boot(sb, owner))
-        sb->failed_boot = sb->unnamed_boot = sb->boot_number;
+    if (!again && !back && !is_failed_boot(sb, owner))
+        return;
+    sb->failed_boot = sb->unnamed_boot = sb->boot_number;
+    if (!is_zero(owner->boot_id)) /* so it is known again, whatever comes in between */
+        memcpy(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id));
 }
 
 void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 {
-    /* If the system does not say which boot it is, it may be the same one. */
-    const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
+    const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id); /* perhaps the same */
     const bool other = !same_boot(sb, owner), back = came_back(sb, owner);
     if (other || was_cut(sb, owner))
         next_boot(sb, owner);
@@ -295,7 +305,7 @@ void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner
     else if (other && !unknown)
         sb->boot_first = sb->boot_number;
     if (other)
-        remember_boot(sb);
+        remember_boot(sb, owner);
 }
 
 /* The pool goes to a new owner. After a crash of the system, or of the volume alone, a new boot is

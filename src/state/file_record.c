@@ -334,6 +334,7 @@ bool cm_file_may_have_failed(struct cm_cache *c, const struct cm_record_set *b, 
                              const struct cm_record *r)
 {
     if (r)
-        return cm_file_record_failed(c, place, r) || cm_super_failed(&c->super).all;
+        return cm_file_record_failed(c, place, r) ||
+               (cm_super_failed(&c->super).all && !cm_record_is_of_objects(r)); /* no fsync */
     return cm_file_note_lost(c, b) || cm_super_failed(&c->super).unnamed;
 }

@@ -385,6 +385,23 @@ static void test_boot_again(void)
     }
 }
 
+/* The same if two others have it in turns: they are two, however often they come. */
+static void test_boot_again_in_turns(void)
+{
+    for (unsigned turns = 2; turns <= 5; turns++) {
+        struct pair p;
+        CASE("%u turns", turns);
+        CALL(pair_make(&p));
+        CALL(open_in_boot(&p, 1));
+        const uint32_t wrote = p.s.now.boot_number;
+        for (unsigned i = 0; i < turns; i++)
+            CALL(open_in_boot(&p, 2 + i % 2));
+        CALL(open_in_boot(&p, 1));
+        CHECK(!cm_super_booted_since(&p.s, wrote));
+        pair_end(&p);
+    }
+}
+
 /* The same with a boot that nobody knows in between. */
 static void test_boot_again_unknown(void)
 {
@@ -392,15 +409,15 @@ static void test_boot_again_unknown(void)
     CALL(pair_make(&p));
     CALL(open_in_boot(&p, 1));
     const uint32_t wrote = p.s.now.boot_number;
-    CALL(open_in_boot(&p, 0));
     CALL(open_in_boot(&p, 2));
+    CALL(open_in_boot(&p, 0));
     CALL(open_in_boot(&p, 3));
     CALL(open_in_boot(&p, 1));
     CHECK(!cm_super_booted_since(&p.s, wrote));
     pair_end(&p);
 }
 
-/* An fsync failed in each of two boots. The last one is remembered for longer. */
+/* An fsync failed in each of two boots. The one that had the pool last is remembered for longer. */
 static void test_boot_again_failed(void)
 {
     struct pair p;
@@ -415,7 +432,40 @@ static void test_boot_again_failed(void)
         CALL(open_in_boot(&p, other));
         CALL(expect_failed(&p, false, false));
     }
+    CALL(open_in_boot(&p, 1));
+    CALL(expect_failed(&p, true, true));
+    pair_end(&p);
+}
+
+/* An fsync failed in a boot before this one had the pool: nothing of this one can have failed. */
+static void test_boot_again_failed_before(void)
+{
+    struct pair p;
+    CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 1));
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    for (unsigned other = 2; other < 6; other++)
+        CALL(open_in_boot(&p, other));
+    CALL(open_in_boot(&p, 6));
+    CALL(open_in_boot(&p, 7));
+    CALL(open_in_boot(&p, 6));
+    CALL(expect_failed(&p, false, false));
+    pair_end(&p);
+}
+
+/* It failed in a boot that nobody knows. That may hide a failure of this one. */
+static void test_boot_again_failed_unknown(void)
+{
+    struct pair p;
+    CALL(pair_make(&p));
+    CALL(open_in_boot(&p, 1));
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
     CALL(open_in_boot(&p, 2));
+    CALL(open_in_boot(&p, 0));
+    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+    CALL(open_in_boot(&p, 3));
+    memset(p.s.now.failed_boot_id, 0, sizeof(p.s.now.failed_boot_id)); /* by an older library */
+    CALL(open_in_boot(&p, 1));
     CALL(expect_failed(&p, true, true));
     pair_end(&p);
 }
@@ -791,6 +841,9 @@ const struct harness_test super_steps_tests[] = {
     TEST(boot_again),
     TEST(boot_again_unknown),
     TEST(boot_again_failed),
+    TEST(boot_again_in_turns),
+    TEST(boot_again_failed_before),
+    TEST(boot_again_failed_unknown),
     TEST(put_back_failed),
     TEST(boot_again_by_failure),
     TEST(failed_all),
