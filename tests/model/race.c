@@ -526,7 +526,7 @@ static void set_up(void *pool, uint64_t bytes, uint64_t waiting, uint64_t room)
     if (waiting > 0)
         cm_ring_rule(&t.cache->policy.ring, t.cache->policy.ring.slots / 10, 1, false);
     v.taken_at = later();
-    t.slots = t.cache->policy.ring.slots;
+    t.room = room > 0 ? room : bytes;
     for (uint32_t group = 1; group <= GROUPS; group++)
         must(cm_group_set_quota(t.cache, group, 20 * BLOCK), "cm_group_set_quota");
     for (int f = 0; f < FILES; f++) {

@@ -40,7 +40,7 @@ struct race {
     uint64_t visits, kept;                      /* atomic */
     uint64_t requests, wakes, warmed, verified; /* atomic */
     uint64_t growths, shares;                   /* atomic */
-    uint64_t slots;
+    uint64_t room;                              /* bytes that the pool may have at last */
     cm_cache *cache;
     cm_file *file[FILES];
     cm_file_id id[FILES];

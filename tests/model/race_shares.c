@@ -24,8 +24,8 @@ void *race_sharer(void *arg)
             break;
         case 2:
             must(cm_group_usage(t.cache, group, &used, &most), "cm_group_usage");
-            if (used > t.slots * BLOCK || used % BLOCK)
-                die("usage of a group", (int)group, 0, used, 0, t.slots * BLOCK);
+            if (used > t.room || used % BLOCK)
+                die("usage of a group", (int)group, 0, used, 0, t.room);
             break;
         case 3:
             e = cm_file_set_keep(f, (int)rng_below(&w->rng, 2));
