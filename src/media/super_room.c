@@ -13,8 +13,6 @@
  */
 #include "media/superblock.h"
 
-#include <string.h>
-
 /* ---- No room --------------------------------------------------------------------------------- */
 
 bool cm_super_has_no_room(const struct cm_superblocks *s)
@@ -106,20 +104,6 @@ bool cm_super_is_growing(struct cm_superblocks *s)
     const bool growing = s->now.growing != 0;
     cm_lock_release(&s->lock);
     return growing;
-}
-
-struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
-{
-    static const uint8_t unknown[sizeof(s->now.boot_id)];
-    cm_lock_acquire(&s->lock);
-    struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
-                                 s->now.unnamed_boot == s->now.boot_number, false };
-    /* This boot had the pool before, and others since (cm_super_count_boot). An unknown one never
-     * ends, so it says nothing. */
-    f.all = f.unnamed && memcmp(s->now.boot_id, unknown, sizeof(unknown)) != 0 &&
-            !cm_super_booted_since(s, s->now.boot_number - (CM_BOOTS - 1));
-    cm_lock_release(&s->lock);
-    return f;
 }
 
 bool cm_super_is_void(struct cm_superblocks *s)

@@ -20,8 +20,6 @@
 
 #include "media/seal.h"
 
-#define BOOT_MASK UINT32_C(0x7fffffff) /* of numbers of boots */
-
 static struct cm_super *copy_at(const struct cm_media *m, unsigned i)
 {
     return (struct cm_super *)(void *)(m->base + i * CM_SUPER_STRIDE);
@@ -191,40 +189,6 @@ int cm_super_format(struct cm_superblocks *s)
     return e ? e : e_both;
 }
 
-static bool is_zero(const uint8_t id[16])
-{
-    static const uint8_t zero[16];
-    return memcmp(id, zero, 16) == 0;
-}
-
-static bool same_boot(const struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    return !is_zero(owner->boot_id) && memcmp(sb->boot_id, owner->boot_id, 16) == 0;
-}
-
-/* Same boot of the system and same mount of the volume. Unknown identities match nothing. */
-static bool same_page_cache(const struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    return same_boot(sb, owner) && !is_zero(owner->mount_id) &&
-           memcmp(sb->mount_id, owner->mount_id, 16) == 0;
-}
-
-/* Has the volume lost what the last owner stored and did not sync? */
-static bool was_cut(const struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    return sb->state != CM_SUPER_CLEAN && sb->durability == CM_DURABILITY_CHECKPOINT &&
-           !same_page_cache(sb, owner);
-}
-
-bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    if (sb->state == CM_SUPER_CLEAN || sb->durability == CM_DURABILITY_DAX ||
-        (sb->durability == CM_DURABILITY_CHECKPOINT && owner->syncs))
-        return false;
-    /* The page cache held the truth, so it must be the same page cache. */
-    return !same_page_cache(sb, owner);
-}
-
 /* The records of the old epoch are void. They named the files of failed fsyncs, so no record names
  * these files from now on. */
 static void next_epoch(struct cm_super *sb)
@@ -243,78 +207,13 @@ static void set_growing(struct cm_super *sb, uint64_t size)
         sb->incompat &= ~CM_INCOMPAT_GROWN; /* older libraries can use it */
 }
 
-/* Was it the owner's boot in which an fsync failed? */
-static bool is_failed_boot(const struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    return !is_zero(owner->boot_id) &&
-           memcmp(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id)) == 0;
-}
-
-/* Had the owner's boot the pool before the last one had it (a container, another machine)? */
-static bool came_back(const struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    const uint16_t sum = cm_format_boot_sum(owner->boot_id);
-    return sum != 0 && !same_boot(sb, owner) &&
-           (sum == sb->boot_before[0] || sum == sb->boot_before[1] || is_failed_boot(sb, owner));
-}
-
-/* The last boot, and the one before it that is another, and not the owner's. */
-static void remember_boot(struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    const uint16_t last = cm_format_boot_sum(sb->boot_id), own = cm_format_boot_sum(owner->boot_id);
-    uint16_t *const before = sb->boot_before;
-    if (last == 0)
-        return;
-    if (before[0] != last && before[0] != own)
-        before[1] = before[0];
-    before[0] = last;
-}
-
-/* May the last failed fsync, which alone is known, hide one of a boot that came back? It does if it
- * was in a boot that had the pool since. */
-static bool may_hide(const struct cm_super *sb)
-{
-    const uint16_t sum = cm_format_boot_sum(sb->failed_boot_id);
-    return sb->failed_boot != 0 && (sum == 0 || sum == cm_format_boot_sum(sb->boot_id) ||
-                                    sum == sb->boot_before[0] || sum == sb->boot_before[1]);
-}
-
-/* Gives this boot a new number, by which it is known, too, that an fsync may have failed in it. */
-static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
-    const bool failed = sb->failed_boot != 0 && sb->failed_boot == sb->boot_number;
-    const bool again = failed && (unknown || same_boot(sb, owner));
-    const bool back = came_back(sb, owner) && may_hide(sb);
-    sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;
-    if (!again && !back && !is_failed_boot(sb, owner))
-        return;
-    sb->failed_boot = sb->unnamed_boot = sb->boot_number;
-    if (!is_zero(owner->boot_id)) /* so it is known again, whatever comes in between */
-        memcpy(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id));
-}
-
-void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner)
-{
-    const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id); /* perhaps the same */
-    const bool other = !same_boot(sb, owner), back = came_back(sb, owner);
-    if (other || was_cut(sb, owner))
-        next_boot(sb, owner);
-    if (back) /* its writes of then may still not be synced; older records are not kept */
-        sb->boot_first = (sb->boot_number - CM_BOOTS) & BOOT_MASK;
-    else if (other && !unknown)
-        sb->boot_first = sb->boot_number;
-    if (other)
-        remember_boot(sb, owner);
-}
-
 /* The pool goes to a new owner. After a crash of the system, or of the volume alone, a new boot is
  * counted, so that what is stored from now on is told from what the crash left. */
 static void take_over(struct cm_super *sb, const struct cm_super_owner *owner, bool emptied)
 {
     if (emptied)
         next_epoch(sb);
-    else if (was_cut(sb, owner))
+    else if (cm_super_was_cut(sb, owner))
         sb->torn_epoch = sb->epoch;
     cm_super_count_boot(sb, owner);
     memcpy(sb->boot_id, owner->boot_id, 16);

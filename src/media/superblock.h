@@ -110,6 +110,9 @@ int cm_super_silence(struct cm_superblocks *s, bool silent);
  * keep what it syncs.) */
 bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner);
 
+/* Has the volume lost what the last owner stored and did not sync? */
+bool cm_super_was_cut(const struct cm_super *sb, const struct cm_super_owner *owner);
+
 /* Counts a boot if this is another one, or if the volume was put back in the same one. Also for a
  * pool that is only looked at, so that intents are judged as the next owner will judge them. */
 void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner);

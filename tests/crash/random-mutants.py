@@ -90,6 +90,7 @@ UNITS = {
     'media/slot.c': 'block',
     'protocol/steps.c': 'block pin',
     'state/stripe.h': 'block',
+    'media/super_boots.c': 'super',
     'media/super_room.c': 'room',
     'media/super_session.c': 'super',
     'media/superblock.c': 'super',

@@ -13,6 +13,7 @@ def _m(name, what, by, *words):
 
 
 SLOT, RECORD, SUPER = 'media/slot.c', 'media/file_table.c', 'media/superblock.c'
+BOOTS = 'media/super_boots.c'
 VOLUME, TRUST = 'platform/posix_volume.c', 'platform/posix_trust.c'
 FILE, PROBATION = 'state/file.c', 'state/probation_buffer.c'
 FILL, HOLD, MISS = 'protocol/fill.c', 'protocol/fill_buffered.c', 'protocol/fill_ticket.c'

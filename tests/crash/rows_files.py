@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_files.py - the rows of mutants.py about files, pools, records, superblocks, the platform."""
-from rows import (_m, _DAMAGED, _SETTLE, FILE, RECORD, SUPER, VOLUME, TRUST, EVICT)
+from rows import (_m, _DAMAGED, _SETTLE, BOOTS, FILE, RECORD, SUPER, VOLUME, TRUST, EVICT)
 
 FILES = [
     # Records and marks.
@@ -489,11 +489,11 @@ FILES = [
     _m('no incarnation kept', 'a record without an incarnation is not kept',
        'unit file zero_incarnation', 'state/attach.c', '!r || r->incarnation == 0 ||', '!r ||'),
     _m('failed fsync, unknown boot', 'a failed fsync is known where boots cannot be told apart',
-       'unit super failed_sync', SUPER, 'failed && (unknown || same_boot(sb, owner));',
+       'unit super failed_sync', BOOTS, 'failed && (unknown || same_boot(sb, owner));',
        'failed && same_boot(sb, owner);'),
     _m('failed fsync, boot that comes back',
        'a failed fsync is known when the pool was elsewhere in between',
-       'unit super failed_sync', SUPER, '    if (!again && !back && !is_failed_boot(sb, owner))',
+       'unit super failed_sync', BOOTS, '    if (!again && !back && !is_failed_boot(sb, owner))',
        '    if (!again)'),
     _m('failed fsync, boot by name', 'a failed fsync notes the name of its boot',
        'unit super boot_again_by_failure', SUPER,
@@ -760,16 +760,16 @@ FILES = [
        'unit super failing_media',
        SUPER, '    if (e == 0) {\n        s->bumped', '    {\n        s->bumped'),
     _m('boot number', 'a new boot counts', 'unit super boot_number',
-       SUPER, 'sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;', '(void)0;'),
+       BOOTS, 'sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;', '(void)0;'),
     _m('boot number stops', 'every new boot counts, not only the first two',
        'crash power-cut,fill-a0,write-plain,fill-a0',
-       SUPER, 'sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;',
+       BOOTS, 'sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;',
        'sb->boot_number += sb->boot_number < 2;'),
     _m('boot id', 'same boot, or a page-cache pool is emptied', 'unit super must_empty_table',
-       SUPER, 'return same_boot(sb, owner) && !is_zero(owner->mount_id) &&',
+       BOOTS, 'return same_boot(sb, owner) && !is_zero(owner->mount_id) &&',
        'return !is_zero(owner->mount_id) &&'),
     _m('mount id', 'same mount, or a page-cache pool is emptied', 'unit super must_empty_table',
-       SUPER, '!is_zero(owner->mount_id) &&\n'
+       BOOTS, '!is_zero(owner->mount_id) &&\n'
               '           memcmp(sb->mount_id, owner->mount_id, 16) == 0;',
        '!is_zero(owner->mount_id);'),
     _m('OPEN', 'OPEN before other stores', 'unit super crash_table', SUPER,

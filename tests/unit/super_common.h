@@ -7,8 +7,8 @@
 
 #include "fixture.h"
 
-/* The tests of the other file. */
-extern const struct harness_test super_steps_tests[];
+/* The tests of the other files. */
+extern const struct harness_test super_boots_tests[], super_steps_tests[];
 
 struct pair {
     uint8_t *base;

@@ -865,7 +865,8 @@ static const struct harness_test super_tests[] = {
     TEST_END,
 };
 
-static const struct harness_test *const tables[] = { super_tests, super_steps_tests };
+static const struct harness_test *const tables[] = { super_tests, super_boots_tests,
+                                                     super_steps_tests };
 
 int main(int argc, char **argv)
 {

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * super_boots.c - boots of the system, as the superblock knows them.
+ *
+ * Owns: the number of the boot that has the pool (boot_number), since which number the system has
+ * not booted (boot_first), which boots had the pool before (boot_before), and in which one an fsync
+ * of an origin failed.
+ *
+ * Why: what was written and not synced is lost when the system boots, and only then. A pool can be
+ * used in several boots that go on side by side: containers, or machines that share a disk. So
+ * another boot id alone does not say that anything was lost, and a failed fsync stays true for the
+ * boot in which it failed.
+ *
+ * Nothing here writes to the pool. Who: api/, media/, state/.
+ */
+#include "media/superblock.h"
+
+#include <string.h>
+
+#define BOOT_MASK UINT32_C(0x7fffffff) /* of numbers of boots */
+
+static bool is_zero(const uint8_t id[16])
+{
+    static const uint8_t zero[16];
+    return memcmp(id, zero, 16) == 0;
+}
+
+static bool same_boot(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    return !is_zero(owner->boot_id) && memcmp(sb->boot_id, owner->boot_id, 16) == 0;
+}
+
+/* Same boot of the system and same mount of the volume. Unknown identities match nothing. */
+static bool same_page_cache(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    return same_boot(sb, owner) && !is_zero(owner->mount_id) &&
+           memcmp(sb->mount_id, owner->mount_id, 16) == 0;
+}
+
+bool cm_super_was_cut(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    return sb->state != CM_SUPER_CLEAN && sb->durability == CM_DURABILITY_CHECKPOINT &&
+           !same_page_cache(sb, owner);
+}
+
+bool cm_super_must_empty(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    if (sb->state == CM_SUPER_CLEAN || sb->durability == CM_DURABILITY_DAX ||
+        (sb->durability == CM_DURABILITY_CHECKPOINT && owner->syncs))
+        return false;
+    /* The page cache held the truth, so it must be the same page cache. */
+    return !same_page_cache(sb, owner);
+}
+
+/* Was it the owner's boot in which an fsync failed? */
+static bool is_failed_boot(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    return !is_zero(owner->boot_id) &&
+           memcmp(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id)) == 0;
+}
+
+/* Had the owner's boot the pool before the last one had it (a container, another machine)? */
+static bool came_back(const struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    const uint16_t sum = cm_format_boot_sum(owner->boot_id);
+    return sum != 0 && !same_boot(sb, owner) &&
+           (sum == sb->boot_before[0] || sum == sb->boot_before[1] || is_failed_boot(sb, owner));
+}
+
+/* Notes the last boot, which will not be the last one any more. The boot that was noted before it
+ * stays, if it is neither this one nor the owner's: so two boots that take turns push out no third.
+ */
+static void remember_boot(struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    const uint16_t last = cm_format_boot_sum(sb->boot_id), own = cm_format_boot_sum(owner->boot_id);
+    uint16_t *const before = sb->boot_before;
+    if (last == 0)
+        return;
+    if (before[0] != last && before[0] != own)
+        before[1] = before[0];
+    before[0] = last;
+}
+
+/* Only the last boot in which an fsync failed is known. An earlier failure in a boot that came back
+ * may be hidden by it, but only if that boot had the pool since. */
+static bool may_hide(const struct cm_super *sb)
+{
+    const uint16_t sum = cm_format_boot_sum(sb->failed_boot_id);
+    return sb->failed_boot != 0 && (sum == 0 || sum == cm_format_boot_sum(sb->boot_id) ||
+                                    sum == sb->boot_before[0] || sum == sb->boot_before[1]);
+}
+
+/* Gives this boot a new number. An fsync may have failed in this same boot, in three cases:
+ * - The last number was of a boot in which one may have failed, and this is the same boot (the
+ *   volume was put back), or the system does not say which boot it is.
+ * - The boot id says that one failed in this boot, whatever came in between.
+ * - This boot had the pool before, and a later failure hides whether one failed then.
+ * The marks in the records have another number in all cases. */
+static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
+    const bool failed = sb->failed_boot != 0 && sb->failed_boot == sb->boot_number;
+    const bool again = failed && (unknown || same_boot(sb, owner));
+    const bool back = came_back(sb, owner) && may_hide(sb);
+    sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;
+    if (!again && !back && !is_failed_boot(sb, owner))
+        return;
+    sb->failed_boot = sb->unnamed_boot = sb->boot_number;
+    if (!is_zero(owner->boot_id)) /* so it is known again, whatever comes in between */
+        memcpy(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id));
+}
+
+void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner)
+{
+    /* If the system does not say which boot it is, it may be the same one. */
+    const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
+    const bool other = !same_boot(sb, owner), back = came_back(sb, owner);
+    if (other || cm_super_was_cut(sb, owner))
+        next_boot(sb, owner);
+    if (back) /* its writes of then may still not be synced; older records are not kept */
+        sb->boot_first = (sb->boot_number - CM_BOOTS) & BOOT_MASK;
+    else if (other && !unknown)
+        sb->boot_first = sb->boot_number;
+    if (other)
+        remember_boot(sb, owner);
+}
+
+struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
+{
+    cm_lock_acquire(&s->lock);
+    struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
+                                 s->now.unnamed_boot == s->now.boot_number, false };
+    /* This boot had the pool before, and others since (cm_super_count_boot). An unknown one never
+     * ends, so it says nothing. */
+    f.all = f.unnamed && !is_zero(s->now.boot_id) &&
+            !cm_super_booted_since(s, s->now.boot_number - (CM_BOOTS - 1));
+    cm_lock_release(&s->lock);
+    return f;
+}
