@@ -342,7 +342,9 @@ uint16_t cm_format_boot_sum(const uint8_t boot_id[16])
 {
     static const uint8_t unknown[16];
     const uint16_t sum = (uint16_t)XXH3_64bits(boot_id, 16);
-    return memcmp(boot_id, unknown, sizeof(unknown)) == 0 ? 0 : sum ? sum : 1;
+    if (memcmp(boot_id, unknown, sizeof(unknown)) == 0)
+        return CM_BOOT_UNKNOWN;
+    return sum == 0 ? 1 : sum == CM_BOOT_UNKNOWN ? CM_BOOT_UNKNOWN - 1 : sum;
 }
 
 uint64_t cm_format_w0(uint64_t key, uint64_t slot, const struct cm_header *h, uint32_t life)

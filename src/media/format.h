@@ -384,7 +384,8 @@ uint64_t cm_format_super_sum(const struct cm_super *sb);
 
 /* Seed of every check below: changes with the pool and with each epoch. */
 uint64_t cm_format_check_key(const uint8_t uuid[16], uint64_t epoch);
-/* By what a superblock knows a boot again. 0 for an unknown one only. */
+/* By what a superblock knows a boot again. Never 0. CM_BOOT_UNKNOWN for an unknown one only. */
+#define CM_BOOT_UNKNOWN UINT16_C(0xffff)
 uint16_t cm_format_boot_sum(const uint8_t boot_id[16]);
 
 /* life: sequence and boot at their bits. */

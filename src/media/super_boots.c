@@ -59,23 +59,34 @@ static bool is_failed_boot(const struct cm_super *sb, const struct cm_super_owne
            memcmp(sb->failed_boot_id, owner->boot_id, sizeof(sb->failed_boot_id)) == 0;
 }
 
+/* What the last boot that had the pool will be known by; 0 if there was none. */
+static uint16_t last_boot(const struct cm_super *sb)
+{
+    return sb->boot_number == 0 ? 0 : cm_format_boot_sum(sb->boot_id);
+}
+
+/* May both be sums of one boot? An unknown one may be any. */
+static bool may_be_one(uint16_t a, uint16_t b)
+{
+    return a != 0 && b != 0 && (a == b || a == CM_BOOT_UNKNOWN || b == CM_BOOT_UNKNOWN);
+}
+
+static bool may_be_before(const struct cm_super *sb, uint16_t sum)
+{
+    return may_be_one(sum, sb->boot_before[0]) || may_be_one(sum, sb->boot_before[1]);
+}
+
 /* Had the owner's boot the pool before the last one had it (a container, another machine)? */
 static bool came_back(const struct cm_super *sb, const struct cm_super_owner *owner)
 {
-    const uint16_t sum = cm_format_boot_sum(owner->boot_id);
-    return sum != 0 && !same_boot(sb, owner) &&
-           (sum == sb->boot_before[0] || sum == sb->boot_before[1] || is_failed_boot(sb, owner));
+    return !same_boot(sb, owner) &&
+           (may_be_before(sb, cm_format_boot_sum(owner->boot_id)) || is_failed_boot(sb, owner));
 }
 
-/* Notes the last boot, which will not be the last one any more. The boot that was noted before it
- * stays, if it is neither this one nor the owner's: so two boots that take turns push out no third.
- */
-static void remember_boot(struct cm_super *sb, const struct cm_super_owner *owner)
+/* Notes the last boot, which is not the last one any more. The boot that was noted before it stays,
+ * if it is neither this one nor the owner's: so two boots that take turns push out no third. */
+static void remember_boot(uint16_t before[2], uint16_t last, uint16_t own)
 {
-    const uint16_t last = cm_format_boot_sum(sb->boot_id), own = cm_format_boot_sum(owner->boot_id);
-    uint16_t *const before = sb->boot_before;
-    if (last == 0)
-        return;
     if (before[0] != last && before[0] != own)
         before[1] = before[0];
     before[0] = last;
@@ -86,21 +97,19 @@ static void remember_boot(struct cm_super *sb, const struct cm_super_owner *owne
 static bool may_hide(const struct cm_super *sb)
 {
     const uint16_t sum = cm_format_boot_sum(sb->failed_boot_id);
-    return sb->failed_boot != 0 && (sum == 0 || sum == cm_format_boot_sum(sb->boot_id) ||
-                                    sum == sb->boot_before[0] || sum == sb->boot_before[1]);
+    return sb->failed_boot != 0 && (may_be_one(sum, last_boot(sb)) || may_be_before(sb, sum));
 }
 
 /* Gives this boot a new number. An fsync may have failed in this same boot, in three cases:
- * - The last number was of a boot in which one may have failed, and this is the same boot (the
- *   volume was put back), or the system does not say which boot it is.
  * - The boot id says that one failed in this boot, whatever came in between.
+ * - One may have failed in the last boot, and the system does not say whether this is the same one.
  * - This boot had the pool before, and a later failure hides whether one failed then.
  * The marks in the records have another number in all cases. */
 static void next_boot(struct cm_super *sb, const struct cm_super_owner *owner)
 {
     const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
     const bool failed = sb->failed_boot != 0 && sb->failed_boot == sb->boot_number;
-    const bool again = failed && (unknown || same_boot(sb, owner));
+    const bool again = failed && unknown;
     const bool back = came_back(sb, owner) && may_hide(sb);
     sb->boot_number = (sb->boot_number + 1) & BOOT_MASK;
     if (!again && !back && !is_failed_boot(sb, owner))
@@ -115,6 +124,7 @@ void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner
     /* If the system does not say which boot it is, it may be the same one. */
     const bool unknown = is_zero(owner->boot_id) || is_zero(sb->boot_id);
     const bool other = !same_boot(sb, owner), back = came_back(sb, owner);
+    const uint16_t last = last_boot(sb);
     if (other || cm_super_was_cut(sb, owner))
         next_boot(sb, owner);
     if (back) /* its writes of then may still not be synced; older records are not kept */
@@ -122,7 +132,15 @@ void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner
     else if (other && !unknown)
         sb->boot_first = sb->boot_number;
     if (other)
-        remember_boot(sb, owner);
+        remember_boot(sb->boot_before, last, cm_format_boot_sum(owner->boot_id));
+}
+
+/* Is it known that there are several boots? Those that nobody knows may all be one. */
+static bool are_several(const struct cm_super *sb)
+{
+    const uint16_t *const b = sb->boot_before;
+    return !is_zero(sb->boot_id) || (b[0] != 0 && b[0] != CM_BOOT_UNKNOWN) ||
+           (b[1] != 0 && b[1] != CM_BOOT_UNKNOWN);
 }
 
 struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
@@ -130,9 +148,8 @@ struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
     cm_lock_acquire(&s->lock);
     struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
                                  s->now.unnamed_boot == s->now.boot_number, false };
-    /* This boot had the pool before, and others since (cm_super_count_boot). An unknown one never
-     * ends, so it says nothing. */
-    f.all = f.unnamed && !is_zero(s->now.boot_id) &&
+    /* This boot had the pool before, and others since (cm_super_count_boot). */
+    f.all = f.unnamed && are_several(&s->now) &&
             !cm_super_booted_since(s, s->now.boot_number - (CM_BOOTS - 1));
     cm_lock_release(&s->lock);
     return f;

@@ -25,13 +25,13 @@ static void test_first_boot(void)
     CHECK_EQ(p.s.now.boot_number, 2);
     CALL(open_in_boot(&p, 0));
     CALL(open_in_boot(&p, 0));
-    CALL(open_in_boot(&p, 3));
-    CHECK_EQ(p.s.now.boot_number, 5);
-    CHECK_EQ(p.s.now.boot_first, 2);
-    CALL(open_in_boot(&p, 4));
-    CHECK_EQ(p.s.now.boot_first, 6);
+    for (unsigned boot = 3; boot < 6; boot++) { /* while the unknown one is remembered */
+        CALL(open_in_boot(&p, boot));
+        CHECK_EQ(p.s.now.boot_number, boot + 2);
+        CHECK(!cm_super_booted_since(&p.s, 2));
+    }
     p.s.now.boot_number = 0x7fffffff; /* they go around */
-    CALL(open_in_boot(&p, 5));
+    CALL(open_in_boot(&p, 6));
     CHECK_EQ(p.s.now.boot_number, 0);
     CHECK_EQ(p.s.now.boot_first, 0);
     pair_end(&p);
@@ -77,7 +77,7 @@ static void test_boot_again_in_turns(void)
     }
 }
 
-/* The same with a boot that nobody knows in between. */
+/* The same with a boot that nobody knows in between. It may be any that had the pool before. */
 static void test_boot_again_unknown(void)
 {
     struct pair p;
@@ -86,9 +86,12 @@ static void test_boot_again_unknown(void)
     const uint32_t wrote = p.s.now.boot_number;
     CALL(open_in_boot(&p, 2));
     CALL(open_in_boot(&p, 0));
+    CHECK(!cm_super_booted_since(&p.s, wrote));
+    const uint32_t unknown = p.s.now.boot_number;
     CALL(open_in_boot(&p, 3));
     CALL(open_in_boot(&p, 1));
     CHECK(!cm_super_booted_since(&p.s, wrote));
+    CHECK(!cm_super_booted_since(&p.s, unknown));
     pair_end(&p);
 }
 
@@ -128,6 +131,13 @@ static void test_boot_again_failed_before(void)
     pair_end(&p);
 }
 
+static uint16_t sum_of(unsigned boot)
+{
+    uint8_t id[16];
+    memset(id, (int)boot, sizeof(id));
+    return cm_format_boot_sum(id);
+}
+
 /* It failed in a boot that nobody knows. That may hide a failure of this one. */
 static void test_boot_again_failed_unknown(void)
 {
@@ -139,7 +149,10 @@ static void test_boot_again_failed_unknown(void)
     CALL(open_in_boot(&p, 0));
     CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
     CALL(open_in_boot(&p, 3));
-    memset(p.s.now.failed_boot_id, 0, sizeof(p.s.now.failed_boot_id)); /* by an older library */
+    /* By an older library, which remembers known boots only. */
+    memset(p.s.now.failed_boot_id, 0, sizeof(p.s.now.failed_boot_id));
+    p.s.now.boot_before[0] = sum_of(2);
+    p.s.now.boot_before[1] = sum_of(1);
     CALL(open_in_boot(&p, 1));
     CALL(expect_failed(&p, true, true));
     pair_end(&p);
@@ -178,8 +191,10 @@ static void test_put_back_failed(void)
         CALL(put_back_in_boot(&p, 1));
         CHECK_EQ(p.s.now.boot_number, boot + 1);
         CALL(expect_failed(&p, true, true));
-        CALL(open_in_boot(&p, 3));
-        CALL(expect_failed(&p, false, false));
+        for (unsigned other = 3; other < 6; other++) { /* an unknown boot is remembered */
+            CALL(open_in_boot(&p, other));
+            CALL(expect_failed(&p, first == 0 && other < 5, first == 0 && other < 5));
+        }
         pair_end(&p);
     }
 }
@@ -227,6 +242,140 @@ static void test_failed_all(void)
     pair_end(&p);
 }
 
+/* ---- All ways -------------------------------------------------------------------------------- */
+
+/* Three machines share a pool. Letters of a way: A B C, one of them opens it; a b c, the same, from
+ * where nobody tells the boot; p, its volume is put back; f, an fsync fails. */
+#define WAY_MAX 6
+struct way {
+    char steps[WAY_MAX + 1];
+    unsigned n;
+    uint32_t boot[WAY_MAX]; /* the number that each step has */
+    char machine[WAY_MAX];
+};
+
+/* The next way in the order of an odometer; false: that was the last one. */
+static bool next_way(struct way *w)
+{
+    static const char letters[] = "ABCabcpf";
+    unsigned i = w->n;
+    while (i-- > 0) {
+        const char *const at = strchr(letters, w->steps[i]);
+        w->steps[i] = at[1] ? at[1] : letters[0];
+        if (at[1])
+            return true;
+    }
+    if (w->n == WAY_MAX)
+        return false;
+    memset(w->steps, letters[0], ++w->n);
+    return true;
+}
+
+static void way_open(struct cm_super *sb, char machine, bool known)
+{
+    struct cm_super_owner o = { .durability = CM_DURABILITY_CHECKPOINT, .syncs = true };
+    memset(o.boot_id, known ? machine : 0, sizeof(o.boot_id));
+    cm_super_count_boot(sb, &o);
+    memcpy(sb->boot_id, o.boot_id, sizeof(sb->boot_id));
+    sb->state = CM_SUPER_CLEAN;
+}
+
+static void way_go(struct way *w, struct cm_super *sb)
+{
+    char machine = 0;
+    bool known = false;
+    for (unsigned i = 0; i < w->n; i++) {
+        const char step = w->steps[i];
+        if (step == 'f') {
+            sb->failed_boot = sb->boot_number;
+            memcpy(sb->failed_boot_id, sb->boot_id, sizeof(sb->failed_boot_id));
+        } else {
+            if (step != 'p') {
+                machine = step >= 'a' ? (char)(step - 'a' + 'A') : step;
+                known = step < 'a';
+            } else { /* it was killed, and the volume is mounted anew */
+                sb->state = CM_SUPER_OPEN;
+                sb->durability = CM_DURABILITY_CHECKPOINT;
+            }
+            way_open(sb, machine, known);
+        }
+        w->boot[i] = sb->boot_number;
+        w->machine[i] = machine;
+    }
+}
+
+/* Had another machine the pool since step i? If none of them ever told its boot, they count as one
+ * machine. */
+static bool others_since(const struct way *w, unsigned i)
+{
+    if (strpbrk(w->steps, "ABC") == NULL)
+        return false;
+    for (unsigned j = i; j < w->n; j++)
+        if (w->machine[j] != w->machine[w->n - 1])
+            return true;
+    return false;
+}
+
+/* What was written in step i, and is not synced: can the machine that has the pool lose it still?
+ * If an fsync failed in step i, is that known? NULL: all is right. */
+static const char *way_wrong(const struct way *w, struct cm_superblocks *s, unsigned i)
+{
+    const struct cm_super_failed f = cm_super_failed(s);
+    if (w->machine[i] != w->machine[w->n - 1])
+        return NULL;
+    if (cm_super_booted_since(s, w->boot[i]))
+        return "unsynced writes count as lost";
+    if (w->steps[i] != 'f')
+        return NULL;
+    if (!f.any)
+        return "a failed fsync is forgotten";
+    if (w->boot[i] != s->now.boot_number && !f.unnamed)
+        return "the mark of a failed fsync does not count";
+    if (others_since(w, i) && !f.all)
+        return "records of others are believed";
+    return NULL;
+}
+
+/* A machine that tells its boot has the pool for the first time, and so did all before it: all of
+ * them have ended for it. */
+static bool is_first(const struct way *w)
+{
+    const char *const last = w->steps + w->n - 1;
+    return *last < 'a' && strchr(w->steps, *last) == last && strpbrk(w->steps, "abc") == NULL;
+}
+
+static const char *way_needless(const struct way *w, struct cm_superblocks *s)
+{
+    if (!is_first(w))
+        return NULL;
+    if (cm_super_failed(s).any)
+        return "an fsync of another machine counts";
+    for (unsigned i = 0; i + 1 < w->n; i++)
+        if (!cm_super_booted_since(s, w->boot[i]))
+            return "writes of another machine count as not synced";
+    return NULL;
+}
+
+static void test_all_ways(void)
+{
+    struct way w = { .n = 0 };
+    unsigned long bad = 0, all = 0;
+    while (next_way(&w)) {
+        if (w.steps[0] == 'p' || w.steps[0] == 'f')
+            continue;
+        struct cm_superblocks s = { .now = { .seq = 1 } };
+        way_go(&w, &s.now);
+        const char *why = way_needless(&w, &s);
+        for (unsigned i = 0; i < w.n && !why; i++)
+            why = way_wrong(&w, &s, i);
+        all++;
+        if (why && bad++ < 20)
+            printf("# %s: %s\n", w.steps, why);
+    }
+    CHECK_EQ(bad, 0);
+    CHECK(all > 200000);
+}
+
 const struct harness_test super_boots_tests[] = {
     TEST(first_boot),
     TEST(boot_again),
@@ -238,5 +387,6 @@ const struct harness_test super_boots_tests[] = {
     TEST(put_back_failed),
     TEST(boot_again_by_failure),
     TEST(failed_all),
+    TEST(all_ways),
     TEST_END,
 };
