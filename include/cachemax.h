@@ -515,7 +515,8 @@ CM_API void cm_resize_options_init(cm_resize_options *opts, size_t size);
 /* Begins with CM_RESIZE_REPORT_INIT, as cm_info. */
 typedef struct cm_resize_report {
     uint32_t struct_size;
-    uint32_t emptied;    /* 1: the next open would have emptied the pool, so it is empty now */
+    uint32_t emptied;    /* 1: what the pool held did not count any more (as in cm_info), so it is
+                          * empty now */
     uint64_t old_size;   /* of the pool file, in bytes */
     uint64_t blocks;     /* that were cached */
     uint64_t no_room;    /* of them, dropped: the pool is too small now, or (a few, whatever its

@@ -340,8 +340,7 @@ static int take_pool(cm_cache *c, enum cm_durability d, const char *what)
     if (c->file.handle != -1)
         cm_plat_file_say_taken(&c->file);
     if (c->emptied && !c->must_empty)
-        cm_log(c, CM_LOG_WARNING,
-               "%s: its volume lost what the last owner wrote (a sync failed): emptied", what);
+        cm_log(c, CM_LOG_WARNING, CM_LOST_PAGES, what);
     else if (c->emptied)
         cm_log(c, CM_LOG_WARNING,
                "%s: was not closed before the system or its volume went down, and the volume has "

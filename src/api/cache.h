@@ -179,6 +179,8 @@ bool cm_file_length_changed(struct cm_plat_file *f);
  * of the path. False if there is no file. */
 bool cm_file_replaced(const struct cm_plat_file *f, const char *path);
 
+#define CM_LOST_PAGES "%s: its volume lost what the last owner wrote (a sync failed): emptied"
+
 /* ---- trouble.c ------------------------------------------------------------------------------- */
 
 /* Why a pool that has its space lacks room all the same. */

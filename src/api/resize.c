@@ -81,11 +81,17 @@ static int sync_old(struct cm_resizing *z, const char *path)
     const int e = cm_super_bump_epoch(s, &failed);
     z->was = s->now;
     z->old->must_empty = true;
-    if (e == 0)
+    if (e == 0) {
+        cm_log(z->old, CM_LOG_WARNING, CM_LOST_PAGES, path);
         return 0;
+    }
     cm_super_void(s);
-    return refuse(z, CM_EIO, path,
-                  "its volume cannot be written; the pool is void: delete it and create it anew");
+    return refuse(z, e, path,
+                  e == CM_ESEAL
+                      ? "its volume lost what the last owner wrote, and a callback of the "
+                        "seal failed; the pool is void: delete it and create it anew"
+                      : "its volume cannot be written; the pool is void: delete it and "
+                        "create it anew");
 }
 
 static int open_old(struct cm_resizing *z, const char *path)

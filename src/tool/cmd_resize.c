@@ -128,8 +128,9 @@ static void print_result(const char *pool, const cm_resize_options *o, const cm_
     tool_print(stdout, pool);
     (void)printf(": %s now, was %s\n", tool_bytes(now, o->size), tool_bytes(was, r->old_size));
     if (r->emptied) {
-        (void)puts("  empty: its next use would have emptied it, because it was not closed before "
-                   "the system stopped, or its superblock is older than the rest");
+        (void)puts("  empty: what it held did not count any more, because it was not closed before "
+                   "the system stopped, its volume lost what was written, or its superblock is "
+                   "older than the rest");
         return;
     }
     (void)printf("  kept %s of %s that were cached (%.2f %%)\n",

@@ -220,6 +220,13 @@ static int no_more(void *ctx, uint64_t done, uint64_t total)
     return 1;
 }
 
+static void count_losses(void *ctx, int level, const char *line)
+{
+    CHECK_EQ(level, CM_LOG_WARNING);
+    CHECK(strstr(line, "lost what the last owner wrote") != NULL);
+    ++*(unsigned *)ctx;
+}
+
 /* The system has dropped what a killed owner wrote, perhaps what it forgot. It tells that to one
  * sync. The copy must not have the old pages, nor may the old pool if it stays. */
 static void test_lost(void)
@@ -227,14 +234,21 @@ static void test_lost(void)
     cm_resize_options o = CM_RESIZE_OPTIONS_INIT;
     if (!old_pool())
         SKIP("the test's directory has no page cache that syncs write back");
-    CHECK_EQ(resize_to(NEW_SIZE, 0).emptied, 1);
+    unsigned lines = 0;
+    cm_resize_report r = CM_RESIZE_REPORT_INIT;
+    o.size = NEW_SIZE;
+    o.log = count_losses;
+    o.log_ctx = &lines;
+    CHECK_EQ(cm_resize(path, &o, &r), 0);
+    CHECK_EQ(r.emptied, 1);
+    CHECK_EQ(lines, 1);
     CHECK(is_empty());
     CHECK(old_pool());
     const uint64_t session = session_now();
-    o.size = NEW_SIZE;
     o.progress = no_more;
     CHECK_EQ(cm_resize(path, &o, NULL), CM_ECANCELED);
     CHECK_EQ(watch.lost, 0);
+    CHECK_EQ(lines, 2);              /* nothing else says so */
     CHECK(session_now() != session); /* readers learn it, too */
     CHECK(is_empty());
     CHECK(old_pool());
