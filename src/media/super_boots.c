@@ -87,7 +87,7 @@ static bool came_back(const struct cm_super *sb, const struct cm_super_owner *ow
  * if it is neither this one nor the owner's: so two boots that take turns push out no third. */
 static void remember_boot(uint16_t before[2], uint16_t last, uint16_t own)
 {
-    if (before[0] != last && before[0] != own)
+    if (before[0] != own)
         before[1] = before[0];
     before[0] = last;
 }
@@ -135,22 +135,30 @@ void cm_super_count_boot(struct cm_super *sb, const struct cm_super_owner *owner
         remember_boot(sb->boot_before, last, cm_format_boot_sum(owner->boot_id));
 }
 
-/* Is it known that there are several boots? Those that nobody knows may all be one. */
-static bool are_several(const struct cm_super *sb)
+static bool is_known(uint16_t sum)
 {
-    const uint16_t *const b = sb->boot_before;
-    return !is_zero(sb->boot_id) || (b[0] != 0 && b[0] != CM_BOOT_UNKNOWN) ||
-           (b[1] != 0 && b[1] != CM_BOOT_UNKNOWN);
+    return sum != 0 && sum != CM_BOOT_UNKNOWN;
+}
+
+/* Is any of the boots known? Those that nobody knows may all be one. */
+static bool is_any_known(const struct cm_super *sb)
+{
+    return !is_zero(sb->boot_id) || is_known(sb->boot_before[0]) || is_known(sb->boot_before[1]);
+}
+
+struct cm_super_failed cm_super_failed_in(const struct cm_super *sb)
+{
+    struct cm_super_failed f = { .any = sb->failed_boot == sb->boot_number,
+                                 .unnamed = sb->unnamed_boot == sb->boot_number };
+    /* This boot had the pool before, and others since (cm_super_count_boot). */
+    f.all = f.unnamed && is_any_known(sb) && !cm_super_booted(sb, sb->boot_number - (CM_BOOTS - 1));
+    return f;
 }
 
 struct cm_super_failed cm_super_failed(struct cm_superblocks *s)
 {
     cm_lock_acquire(&s->lock);
-    struct cm_super_failed f = { s->now.failed_boot == s->now.boot_number,
-                                 s->now.unnamed_boot == s->now.boot_number, false };
-    /* This boot had the pool before, and others since (cm_super_count_boot). */
-    f.all = f.unnamed && are_several(&s->now) &&
-            !cm_super_booted_since(s, s->now.boot_number - (CM_BOOTS - 1));
+    const struct cm_super_failed f = cm_super_failed_in(&s->now);
     cm_lock_release(&s->lock);
     return f;
 }

@@ -156,11 +156,14 @@ int cm_super_close(struct cm_superblocks *s, uint64_t frontier, const struct cm_
 uint64_t cm_super_generation(struct cm_superblocks *s);
 /* Has the system booted since the pool counted this boot? A volume that was put back counts as a
  * boot, too, but other volumes have lost nothing then. */
+static inline bool cm_super_booted(const struct cm_super *sb, uint32_t boot_number)
+{
+    const uint32_t mask = 0x7fffffff;
+    return ((boot_number - sb->boot_first) & mask) > ((sb->boot_number - sb->boot_first) & mask);
+}
 static inline bool cm_super_booted_since(const struct cm_superblocks *s, uint32_t boot_number)
 {
-    const uint32_t mask = 0x7fffffff; /* neither changes while the pool is open */
-    return ((boot_number - s->now.boot_first) & mask) >
-           ((s->now.boot_number - s->now.boot_first) & mask);
+    return cm_super_booted(&s->now, boot_number); /* neither changes while the pool is open */
 }
 /* From now on the records say what a crash of the system leaves: CM_DURABILITY_CHECKPOINT, durably.
  * The whole pool was synced just before. CM_EIO. */
@@ -184,6 +187,7 @@ int cm_super_sync_failed(struct cm_superblocks *s, bool named);
 struct cm_super_failed {
     bool any, unnamed, all;
 };
+struct cm_super_failed cm_super_failed_in(const struct cm_super *sb);
 struct cm_super_failed cm_super_failed(struct cm_superblocks *s);
 /* `incarnation` was found in the pool, under a right check. Does it show that the superblock is
  * older than the rest of the pool (an old copy was put back, or one was made up)? This session

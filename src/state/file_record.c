@@ -312,6 +312,11 @@ bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_r
     return boot == c->super.now.boot_number || failed.unnamed;
 }
 
+bool cm_file_record_hides(struct cm_cache *c, const struct cm_record *r)
+{
+    return cm_super_failed(&c->super).all && !cm_record_is_of_objects(r); /* they have no fsync */
+}
+
 /* Is there a record of an unknown file, and may an fsync of that file have failed? Then notes it in
  * the superblock, before the record is dropped. One that could not be judged stays. */
 bool cm_file_note_lost(struct cm_cache *c, const struct cm_record_set *b)
@@ -334,7 +339,6 @@ bool cm_file_may_have_failed(struct cm_cache *c, const struct cm_record_set *b, 
                              const struct cm_record *r)
 {
     if (r)
-        return cm_file_record_failed(c, place, r) ||
-               (cm_super_failed(&c->super).all && !cm_record_is_of_objects(r)); /* no fsync */
+        return cm_file_record_failed(c, place, r) || cm_file_record_hides(c, r);
     return cm_file_note_lost(c, b) || cm_super_failed(&c->super).unnamed;
 }

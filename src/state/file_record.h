@@ -57,6 +57,8 @@ int64_t cm_file_boot_wall(struct cm_cache *c);
 
 /* Did an fsync of the record's file fail in this boot? */
 bool cm_file_record_failed(struct cm_cache *c, uint64_t place, const struct cm_record *r);
+/* Did one fail in this boot, and may another boot have written this record since? */
+bool cm_file_record_hides(struct cm_cache *c, const struct cm_record *r);
 /* If an fsync of an unknown file may have failed: notes it in the superblock and returns true. */
 bool cm_file_note_lost(struct cm_cache *c, const struct cm_record_set *b);
 /* May an fsync have failed for a file with the record r, or, with r NULL, without a record? */

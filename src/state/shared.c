@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "state/attach.h"
+#include "state/file_record.h"
 #include "state/file_use.h"
 #include "state/region.h"
 
@@ -192,8 +193,7 @@ static bool is_settled(struct cm_cache *c, const struct told_record *d)
     const bool same_boot = d->regions.boot == c->super.now.boot_number;
     return d->regions.known && d->regions.unknown == 0 && (same_boot || d->regions.intents == 0) &&
            d->record.incarnation < c->super.now.inc_mark &&
-           !(d->record.flags & CM_RECORD_SYNC_FAILED) &&
-           (!cm_super_failed(&c->super).all || cm_record_is_of_objects(&d->record));
+           !(d->record.flags & CM_RECORD_SYNC_FAILED) && !cm_file_record_hides(c, &d->record);
 }
 
 /* Can a file that is attached already go on with this record? What names its blocks does not change

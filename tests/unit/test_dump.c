@@ -93,6 +93,22 @@ static void test_sync_failed(void)
     end(&s);
 }
 
+/* An fsync failed in the boot that has the pool, and others had it since. */
+static void test_failed_elsewhere(void)
+{
+    struct seen s;
+    make(&s);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) {
+        struct cm_super *const sb = super_at(&s.p, i);
+        sb->boot_first = (sb->boot_number - CM_BOOTS) & 0x7fffffff;
+        sb->failed_boot = sb->unnamed_boot = sb->boot_number;
+        sb->boot_id[0] = 1;
+        super_seal(sb);
+    }
+    CALL(sees(&s, s.place, "whole", "begins anew: an fsync failed in this boot, and others"));
+    end(&s);
+}
+
 /* Another record of the id, in its other bucket; and one in a place where no lookup searches. */
 static void test_twice(void)
 {
@@ -546,9 +562,11 @@ static void test_lies(void)
 }
 
 static const struct harness_test tests[] = {
-    TEST(dirty),  TEST(sync_failed), TEST(twice),       TEST(fields),
-    TEST(detour), TEST(two_records), TEST(stale_cells), TEST(own_proof),
-    TEST(copies), TEST(since),       TEST(next_open),   TEST(lies),
+    TEST(dirty),       TEST(sync_failed), TEST(failed_elsewhere),
+    TEST(twice),       TEST(fields),      TEST(detour),
+    TEST(two_records), TEST(stale_cells), TEST(own_proof),
+    TEST(copies),      TEST(since),       TEST(next_open),
+    TEST(lies),
 #ifndef _WIN32 /* there no pool grows */
     TEST(grown),
 #endif

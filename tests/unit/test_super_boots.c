@@ -199,21 +199,30 @@ static void test_put_back_failed(void)
     }
 }
 
-/* That an fsync failed is remembered for longer than a boot. So is that boot, then. */
+/* That an fsync failed is remembered for longer than a boot. So is that boot, then, also if the
+ * next one may be the same. */
 static void test_boot_again_by_failure(void)
 {
-    struct pair p;
-    CALL(pair_make(&p));
-    CALL(open_in_boot(&p, 1));
-    const uint32_t wrote = p.s.now.boot_number;
-    CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
-    for (unsigned other = 2; other < 6; other++)
-        CALL(open_in_boot(&p, other));
-    CHECK(cm_super_booted_since(&p.s, wrote));
-    CALL(open_in_boot(&p, 1));
-    CALL(expect_failed(&p, true, true));
-    CHECK(!cm_super_booted_since(&p.s, wrote));
-    pair_end(&p);
+    for (unsigned unknown = 0; unknown < 2; unknown++) {
+        struct pair p;
+        CASE("unknown %u", unknown);
+        CALL(pair_make(&p));
+        CALL(open_in_boot(&p, 1));
+        const uint32_t wrote = p.s.now.boot_number;
+        CHECK_EQ(cm_super_sync_failed(&p.s, true), 0);
+        if (unknown) {
+            CALL(open_in_boot(&p, 0));
+            CALL(expect_failed(&p, true, true));
+            memset(p.s.now.boot_id, 9, sizeof(p.s.now.boot_id)); /* it is none of the next ones */
+        }
+        for (unsigned other = 2; other < 6; other++)
+            CALL(open_in_boot(&p, other));
+        CHECK(cm_super_booted_since(&p.s, wrote));
+        CALL(open_in_boot(&p, 1));
+        CALL(expect_failed(&p, true, true));
+        CHECK(!cm_super_booted_since(&p.s, wrote));
+        pair_end(&p);
+    }
 }
 
 /* Records say less of a failed fsync if other boots had the pool since. Boots that nobody knows may

@@ -101,6 +101,8 @@ static void judge_whole(const struct dump_pool *p, struct dump_record *d)
         anew = "its validator is racy";
     else if (d->r.flags & CM_RECORD_SYNC_FAILED)
         anew = "an fsync of the file failed in another boot";
+    else if (cm_super_failed_in(&p->super).all && !cm_record_is_of_objects(&d->r))
+        anew = "an fsync failed in this boot, and others had the pool since";
     else if (((p->super.boot_number - d->r.birth) & 0x7fffffff) >= CM_BOOTS)
         anew = "it was born too many boots ago";
     d->keeps = !anew;
