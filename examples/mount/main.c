@@ -318,6 +318,16 @@ static int leave(void)
     return all ? 0 : EXIT_RUNTIME;
 }
 
+/* Also where somebody has moved it (mount --move), or below another mount. */
+static bool stays_anywhere(void)
+{
+    const int fd = place_open();
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 || fd == -EBUSY || place_stays();
+}
+
 /* An unmount ends the session, and then the mount is gone; `umount -f -l` a moment later. The
  * session also ends if the kernel cuts the connection (an abort), or if there is no memory any
  * more: then a dead mount would stay. Exit status. */
@@ -325,9 +335,9 @@ static int ended_by_itself(void)
 {
     int64_t until;
 
-    if (place_stays())
+    if (stays_anywhere())
         wait_end(UNMOUNT_MS);
-    if (!place_stays())
+    if (!stays_anywhere())
         return 0;
     say(CM_LOG_ERROR,
         "%s: the kernel has ended the connection (umount -f, an abort, a request that took longer "

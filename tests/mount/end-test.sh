@@ -300,6 +300,36 @@ cut_off() {
   [ -z "$ours" ] || umount "$at"
   check_at / "$name" t_cut_off
 }
+# The same where somebody has moved the mount.
+cut_off_moved() {
+  local name="the kernel ends the connection of a mount that was moved" place=$work/place
+  local at=$work/connections device
+  wanted "$name" || return
+  [ $is_root = 1 ] || { skip "$name" "needs root"; return; }
+  mkdir -p "$place" "$at" && mount -t tmpfs none "$place" 2>/dev/null &&
+    mount --make-private "$place" && mount -t fusectl none "$at" ||
+    { skip "$name" "cannot mount a tmpfs and the list of connections"; return; }
+  mkdir "$place/a" "$place/b"
+  new_pool 16MiB
+  "$mount_bin" "$place/a" --pool "$pool" -f 2>"$work/place.log" &
+  mount_pid=$!
+  until mountpoint -q "$place/a" || ! kill -0 $mount_pid 2>/dev/null; do sleep 0.05; done
+  device=$(awk -v dir="$place/a" '$5 == dir { print $3 }' /proc/self/mountinfo)
+  mount --move "$place/a" "$place/b"
+  echo 1 > "$at/${device#*:}/abort"
+  wait $mount_pid
+  status=$?
+  check_at / "$name" t_cut_off_moved
+  umount "$at"
+  umount -R "$place"
+  rmdir "$at" "$place"
+}
+t_cut_off_moved() {
+  same "$status" 1
+  fails mountpoint -q "$work/place/b"
+  grep -q "$work/place/a: the kernel has ended the connection" "$work/place.log"
+  is_clean
+}
 t_cut_off() {
   same "$status" 1
   fails mountpoint -q "$org"
@@ -530,4 +560,5 @@ full
 kept
 no_buffers
 cut_off
+cut_off_moved
 summary
