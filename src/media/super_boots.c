@@ -65,10 +65,10 @@ static uint16_t last_boot(const struct cm_super *sb)
     return sb->boot_number == 0 ? 0 : cm_format_boot_sum(sb->boot_id);
 }
 
-/* May both be sums of one boot? An unknown one may be any. */
+/* May both be sums of one boot? An unknown one may be any; `b` may be 0, none. */
 static bool may_be_one(uint16_t a, uint16_t b)
 {
-    return a != 0 && b != 0 && (a == b || a == CM_BOOT_UNKNOWN || b == CM_BOOT_UNKNOWN);
+    return b != 0 && (a == b || a == CM_BOOT_UNKNOWN || b == CM_BOOT_UNKNOWN);
 }
 
 static bool may_be_before(const struct cm_super *sb, uint16_t sum)

@@ -185,6 +185,9 @@ CHECKPOINT = [
        'crash checkpoint write-adopt,sync-failed,elsewhere-attached,revalidate-a,fill-a0,sync,'
        'pool-checkpoint,fill-b1',
        'state/file_record.c', ' || cm_file_record_hides(c, r);', ';'),
+    _m('boot again, record, reader', 'the same for readers of other processes',
+       'unit checkpoint other_boot_failed', 'state/shared.c',
+       '!cm_file_record_hides(c, &d->record);', 'true;'),
     _m('boot again, record, objects', 'objects have no fsync that could have failed',
        'unit objects failed_elsewhere', 'state/file_record.c',
        '.all && !cm_record_is_of_objects(r);', '.all;'),

@@ -458,6 +458,18 @@ static void come_back_failed(void)
     }
 }
 
+static unsigned reader_hits(void)
+{
+    struct pool r = { .o = CM_OPTIONS_INIT };
+    r.o.flags = CM_OPEN_SHARED;
+    CHECK_EQ(cm_open(t.path, &r.o, &r.c), 0);
+    cm_file *f = attach(&r, 1, SIZE, 7, 0);
+    const unsigned n = hits(f, 0, 2, 1);
+    detach(f);
+    CHECK_EQ(cm_close(r.c), 0);
+    return n;
+}
+
 /* An fsync failed in this boot. Another boot, which need not care, has written the record since. */
 static void test_other_boot_failed(void)
 {
@@ -465,7 +477,9 @@ static void test_other_boot_failed(void)
     checkpointed_pool();
     detach(three_regions(CM_SOLE_WRITER));
     CHECK_EQ(cm_close(t.p.c), 0);
+    CHECK_EQ(reader_hits(), 2);
     come_back_failed();
+    CHECK_EQ(reader_hits(), 0);
     REQUIRE(file_up() == 0);
     CHECK_EQ(cm_file_lookup(t.p.c, &id, NULL, NULL), CM_EABSENT);
     cm_file *f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
