@@ -143,7 +143,7 @@ struct cm_cache {
     bool directly; /* the pool's memory is the volume itself: no page of it can be out of memory */
     bool readonly;
     bool shared;     /* CM_OPEN_SHARED: another process owns the pool (shared.h) */
-    bool learned;    /* ... and its superblock counted once. Files lock */
+    bool learned;    /* ... and its superblock counted once, while it was owned. Files lock */
     bool sync_lasts; /* what is synced on the pool's volume survives a crash of the system */
     bool torn;       /* a crash of the system may have torn what was stored in an earlier boot */
     bool emptied;
@@ -305,7 +305,7 @@ static inline uint32_t cm_cache_mode(const struct cm_cache *c)
  * checksum is no damage. */
 static inline bool cm_cache_tears(const struct cm_cache *c, uint8_t boot)
 {
-    return c->torn && boot != c->media.boot;
+    return c->torn && boot != at_load_relaxed(&c->media.boot); /* a reader learns it later */
 }
 
 static inline bool cm_cache_bypassed(const struct cm_cache *c)

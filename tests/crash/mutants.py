@@ -98,7 +98,7 @@ WRAPS = {  # by program, as in the meson.build files
         'msync', 'name_to_handle_at', 'ioctl', 'uname', 'pwrite', 'pwrite64', 'aligned_alloc',
         'calloc', 'free', 'malloc', 'realloc', 'strdup', 'strndup', 'cm_posix_remap')],
     'checkpoint': ['-Wl,--wrap=cm_settle_pages'] + ['-Wl,--wrap=cm_plat_' + c for c in (
-        'file_map', 'file_sync', 'file_sync_lasts', 'file_close', 'mount_id')],
+        'file_map', 'file_sync', 'file_sync_lasts', 'file_close', 'file_is_taken', 'mount_id')],
     OBJECTS_CRASH: ['-Wl,--wrap=cm_' + c for c in (
         'persist_choose', 'plat_boot_id', 'plat_random', 'plat_mount_id', 'plat_file_map',
         'plat_file_sync_lasts', 'super_open', 'plat_file_sync', 'plat_file_close', 'stats_begin',

@@ -130,6 +130,10 @@ SHARED_READERS = [
     _m('tell, early', 'a reader that came before the first owner of a boot learns of it later',
        'unit shared early', 'state/shared.c', '(c->learned && sb.boot_number',
        '(!first && sb.boot_number'),
+    _m('tell, no owner', 'what a reader expects of the next owner is no knowledge',
+       'unit checkpoint reader_stays', 'state/shared.c', 'c->learned || owned;', 'true;'),
+    _m('tell, an owner comes', 'an owner may come after the superblock was read',
+       'unit checkpoint reader_and_owner', 'state/shared.c', ' || now != *session)', ')'),
     _m('reader, drops', 'a reader takes no damaged slot out of use', 'unit shared damage',
        'protocol/steps.c', '    if (c->shared || !cm_ring_own(&c->policy.ring, slot))\n'
        '        return; /* a reader', '    if (!cm_ring_own(&c->policy.ring, slot))\n'

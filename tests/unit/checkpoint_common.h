@@ -32,7 +32,8 @@ struct checkpoint_test {
     unsigned syncs, mount;
     void (*at_sync)(uint64_t len); /* before a sync copies */
     void (*after_sync)(uint64_t len);
-    char said[512]; /* the last line of the log */
+    void (*at_look)(void); /* once, before a reader looks for an owner */
+    char said[512];        /* the last line of the log */
 };
 extern struct checkpoint_test t;
 
@@ -95,7 +96,7 @@ static inline void file_end(void)
 /* What a crash leaves. SYNCED: what was synced, and nothing else. STORED: all that was stored. */
 enum left { SYNCED, STORED };
 
-static inline void crash(enum left left, bool other_boot)
+static inline void end_owner(enum left left, bool other_boot)
 {
     uint8_t *image = map_bytes(POOL);
     memcpy(image, left == SYNCED ? t.disk : t.p.base, POOL);
@@ -110,6 +111,11 @@ static inline void crash(enum left left, bool other_boot)
     if (other_boot)
         pool_other_boot(&t.p);
     memcpy(t.disk, image, POOL);
+    t.p.c = NULL;
+}
+static inline void crash(enum left left, bool other_boot)
+{
+    end_owner(left, other_boot);
     REQUIRE(file_up() == 0);
 }
 #define power_cut(left) crash(left, true)

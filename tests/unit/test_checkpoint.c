@@ -13,6 +13,8 @@ int __wrap_cm_plat_file_map(struct cm_plat_file *f, uint64_t align, enum cm_dura
 int __wrap_cm_plat_file_sync(struct cm_plat_file *f, uint64_t offset, uint64_t len);
 bool __wrap_cm_plat_file_sync_lasts(struct cm_plat_file *f, char what[PLAT_VOLUME]);
 void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16]);
+bool __wrap_cm_plat_file_is_taken(const struct cm_plat_file *f);
+bool __real_cm_plat_file_is_taken(const struct cm_plat_file *f);
 void __wrap_cm_plat_file_close(struct cm_plat_file *f);
 void __real_cm_plat_file_close(struct cm_plat_file *f);
 
@@ -54,6 +56,15 @@ void __wrap_cm_plat_mount_id(struct cm_plat_file *f, uint8_t id[16])
 {
     (void)f;
     memset(id, (int)t.mount, 16);
+}
+
+bool __wrap_cm_plat_file_is_taken(const struct cm_plat_file *f)
+{
+    void (*const at)(void) = t.at_look;
+    t.at_look = NULL;
+    if (at)
+        at();
+    return __real_cm_plat_file_is_taken(f);
 }
 
 void __wrap_cm_plat_file_close(struct cm_plat_file *f)

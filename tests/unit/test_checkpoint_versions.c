@@ -373,6 +373,72 @@ static void test_reader_before_owner(void)
     }
 }
 
+/* The same, and the reader stays. It does not know the volume, so it takes that for put back. */
+static struct pool early;
+
+static void *alloc_beside_early(void *ctx, size_t bytes)
+{
+    unsigned *calls = ctx;
+    if (++*calls == 2) {
+        t.mount = 2;
+        CHECK_EQ(cm_open(t.path, &early.o, &early.c), 0);
+        t.mount = 1;
+    }
+    return map_bytes(bytes);
+}
+
+static void test_reader_stays(void)
+{
+    unsigned calls = 0;
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    early = (struct pool){ .o = CM_OPTIONS_INIT };
+    early.o.flags = CM_OPEN_SHARED;
+    t.p.o.alloc = alloc_beside_early;
+    t.p.o.free = free_mapped;
+    t.p.o.alloc_ctx = &calls;
+    crash(SYNCED, false);
+    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    t.mount = 2;
+    cm_file *g = attach(&early, 1, SIZE, 7, 0);
+    CHECK_EQ(look(g, REGION, 1), RIGHT);
+    detach(g);
+    CHECK_EQ(cm_close(early.c), 0);
+    detach(f);
+    file_end();
+}
+
+/* An owner comes after a reader has read the superblock, and before it looks for an owner. It
+ * counts a boot, of which the reader does not know yet. */
+static void come(void)
+{
+    t.mount = 3;
+    REQUIRE(file_up() == 0);
+}
+
+static void test_reader_and_owner(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    end_owner(SYNCED, false);
+    early = (struct pool){ .o = CM_OPTIONS_INIT };
+    early.o.flags = CM_OPEN_SHARED;
+    REQUIRE(cm_open(t.path, &early.o, &early.c) == 0);
+    t.at_look = come;
+    detach(attach(&early, 1, SIZE, 7, 0));
+    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    cm_file *g = attach(&early, 1, SIZE, 7, 0);
+    CHECK_EQ(look(g, REGION, 1), RIGHT);
+    detach(g);
+    CHECK_EQ(cm_close(early.c), 0);
+    detach(f);
+    file_end();
+}
+
 /* Losses of a bucket count until they are synced. Those that come beside a checkpoint stay. */
 static void test_losses_counted(void)
 {
@@ -467,6 +533,8 @@ const struct harness_test checkpoint_versions_tests[] = {
     TEST(losses_counted),
     TEST(reader_after_cut),
     TEST(reader_before_owner),
+    TEST(reader_stays),
+    TEST(reader_and_owner),
     TEST(region_by_region),
     TEST(noticed),
     TEST(noticed_nothing),
