@@ -285,6 +285,17 @@ int cm_stats(cm_cache *c, cm_stats_data *out)
     return e ? e : cm_give_result(out, &s, sizeof(s));
 }
 
+/* Are the counters a hole of a sparse pool that was never used? On a full tmpfs a mapping of it
+ * cannot be read. */
+static bool counts_nothing(struct cm_plat_file *f)
+{
+    const struct cm_media m = { .base = f->base, .file = f };
+    bool nothing = true;
+    for (uint32_t at = 0; at < CM_STATS_BYTES && nothing; at += CM_BLOCK_SIZE)
+        nothing = cm_media_is_hole(&m, f->base + CM_STATS_OFFSET + at, CM_BLOCK_SIZE);
+    return nothing;
+}
+
 int cm_pool_stats(const char *path, cm_stats_data *out)
 {
     struct cm_plat_file f = PLAT_FILE_INIT;
@@ -295,6 +306,11 @@ int cm_pool_stats(const char *path, cm_stats_data *out)
     int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
     if (e == 0)
         e = cm_stats_sum(f.base, &s);
+    if (e == CM_EIO && counts_nothing(&f)) {
+        memset(&s, 0, sizeof(s));
+        s.struct_size = sizeof(s);
+        e = 0;
+    }
     if (e == 0)
         e = cm_give_result(out, &s, sizeof(s));
     unpeek(&f);

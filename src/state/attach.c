@@ -39,9 +39,11 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
 {
     uint64_t candidate[2][CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
     unsigned n[2] = { 0 }, free[CM_RECORD_CHOICES] = { 0 };
+    bool unreadable = false; /* then others may not be too many */
     for (unsigned i = 0; i < b->n; i++) {
         uint64_t place = cm_record_place(b, i);
         unsigned bucket = i / CM_RECORD_WAYS;
+        unreadable = unreadable || b->unreadable[i];
         if (cm_file_place_is_open(c, place) || b->unreadable[i])
             continue;
         if (b->whole[i] && cm_file_record_failed(c, place, &b->record[i]))
@@ -57,7 +59,8 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
     if (free[0] > 0 || free[1] > 0)
         return free[0] >= free[1] ? unused[0] : unused[1];
     const unsigned from = n[0] == 0;
-    cm_say_once(&c->crowded);
+    if (!unreadable)
+        cm_say_once(&c->crowded);
     if (n[from] == 0)
         return CM_NO_PLACE;
     cm_count(c, CM_STAT_records_evicted, 1);

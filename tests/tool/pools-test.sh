@@ -574,6 +574,28 @@ test_odd_words()
   rm -r "$odd" two
 }
 
+# A sparse pool that was never used, on a full tmpfs: there its holes cannot be read through a
+# mapping.
+test_unused_on_full()
+{
+  mkdir -p small
+  if [ "$(id -u)" != 0 ] || ! mount -t tmpfs -o size=8m none small 2>/dev/null; then
+    skip unused-on-full "cannot mount a small tmpfs"
+    return
+  fi
+  "$cm" create small/p --size 64M --sparse --quiet
+  cat /dev/zero >small/rest 2>/dev/null
+  expect unused-on-full-info 0 'state: +clean' "$cm" info small/p
+  expect unused-on-full-stats 0 'hit rate' "$cm" stats small/p
+  expect unused-on-full-top 0 'hit' "$cm" top small/p --once --interval 0.1
+  expect unused-on-full-advise 0 'small/p' "$cm" advise small/p
+  make_file data 10000
+  expect unused-on-full-cat 0 "" "$cm" cat data --pool small/p -v
+  check unused-on-full-says-why grep -q 'its volume is full. make room there' err
+  umount small
+  rm -r small data
+}
+
 test_no_command
 test_bad_pools
 test_changed_meanwhile
@@ -594,5 +616,6 @@ test_json
 test_short_mounts
 test_odd_names
 test_odd_words
+test_unused_on_full
 
 summary

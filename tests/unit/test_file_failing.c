@@ -31,8 +31,11 @@ static void test_escalate_to_file(void)
 /* All places have records, of files that are closed. */
 static void fill_table(struct pool *p, const cm_validator *v)
 {
-    for (uint64_t n = 1; STAT(p->c, records_evicted) == 0; n++)
+    for (uint64_t n = 1; STAT(p->c, records_evicted) == 0; n++) {
+        CHECK_EQ(p->c->crowded, CM_SAY_NOTHING);
         detach(attach_v(p, n, v, 0));
+    }
+    CHECK(p->c->crowded != CM_SAY_NOTHING); /* the log says that there are too many */
 }
 
 /* A new file's place holds the record of another file and cannot be written. Nothing of the new
