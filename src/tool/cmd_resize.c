@@ -133,10 +133,12 @@ static void print_result(const char *pool, const cm_resize_options *o, const cm_
                    "older than the rest");
         return;
     }
-    (void)printf("  kept %s of %s that were cached (%.2f %%)\n",
-                 tool_bytes(kept, stayed * CM_BLOCK_SIZE),
-                 tool_bytes(all, r->blocks * CM_BLOCK_SIZE),
-                 r->blocks ? tool_share(stayed, r->blocks) : 100.0);
+    if (r->blocks)
+        (void)printf("  kept %s of %s that were cached (%.2f %%)\n",
+                     tool_bytes(kept, stayed * CM_BLOCK_SIZE),
+                     tool_bytes(all, r->blocks * CM_BLOCK_SIZE), tool_share(stayed, r->blocks));
+    else
+        (void)puts("  nothing was cached");
     if (r->no_room)
         (void)printf("  dropped %s that have no room; what was used most often stayed\n",
                      tool_bytes(kept, r->no_room * CM_BLOCK_SIZE));
