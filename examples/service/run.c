@@ -245,7 +245,9 @@ bool run_pool_is_there(const struct config *c, char why[RUN_WHY_ROOM])
 
 bool run_pool_fits(const struct config *c, void (*log)(enum log_weight w, const char *text))
 {
-    char why[RUN_WHY_ROOM], line[RUN_WHY_ROOM];
+    static const char now[] = "the service would not start now: ";
+    char said[sizeof(now) + RUN_WHY_ROOM], line[RUN_WHY_ROOM];
+    char *const why = strcpy(said, now) + strlen(now);
     const bool fits = key_read(c, why);
 
     const int e = fits ? look_at_pool(c, line) : 0;
@@ -255,7 +257,7 @@ bool run_pool_fits(const struct config *c, void (*log)(enum log_weight w, const 
     if (!fits || e == CM_EKEY)
         log(LOG_TROUBLE, why);
     else if (e < 0 && e != CM_EOWNED) /* it may come later */
-        log(LOG_WARN, why);
+        log(LOG_WARN, said);
     return fits && e != CM_EKEY;
 }
 

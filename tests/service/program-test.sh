@@ -111,7 +111,8 @@ says 'no pool' 1 "$us $work/pool: there is no such file; make it with 'cachemax 
   good.conf
 check 'it is said once' test "$(wc -l <err)" = 1
 check 'nothing is left of it' test ! -e socket.writes
-says 'no pool, to check' 0 "$us $work/pool: there is no such file; make it with*" \
+not_now='the service would not start now'
+says 'no pool, to check' 0 "$us $not_now: $work/pool: there is no such file; make it with*" \
   check-config good.conf
 # `create` refuses these names, too.
 ln -s nowhere dangling
@@ -124,7 +125,7 @@ for refused in dangling circle none/pool good.conf/pool; do
   *) said="there is no directory '$work/${refused%/pool}'; make it first, *" ;;
   esac
   says "a name that create refuses: $refused" 1 "$us $work/$refused: $said" refused.conf
-  says "to check: $refused" 0 "$us $work/$refused: $said" check-config refused.conf
+  says "to check: $refused" 0 "$us $not_now: $work/$refused: $said" check-config refused.conf
 done
 rm dangling circle
 "$tool" create pool --size 4M --quiet && "$tool" create other --size 4M --quiet || exit 1
@@ -140,7 +141,7 @@ chmod 600 junk zeros
 config junk.conf "pool = $work/junk" "socket = $work/socket"
 says 'no pool at all' 1 "$us $work/junk: not a cachemax pool" junk.conf
 check 'it is said once' test "$(wc -l <err)" = 1
-says 'no pool at all, to check' 0 "$us $work/junk: not a cachemax pool" check-config junk.conf
+says 'no pool at all, to check' 0 "$us $not_now: $work/junk: not a cachemax pool" check-config junk.conf
 config zeros.conf "pool = $work/zeros" "socket = $work/socket"
 says 'a file of zeros' 1 "$us $work/zeros: not a cachemax pool: the file begins with zeros. *" \
   zeros.conf
@@ -522,7 +523,9 @@ ended() {
   env --default-signal=INT "$service" "$4" 2>err 9>&- &
   pid=$! tries=0
   pids="$pids $pid"
-  until find "/proc/$pid/fd" -lname "$work/pipe" | grep -q . || ! kill -0 $pid 2>/dev/null ||
+  # The shell that becomes the service has the pipe, too, and would lose the signal.
+  until { grep -qs '^cachemax-servi' "/proc/$pid/comm" &&
+    find "/proc/$pid/fd" -lname "$work/pipe" | grep -q .; } || ! kill -0 $pid 2>/dev/null ||
     [ $tries = 600 ]; do
     sleep 0.1
     tries=$((tries + 1))
