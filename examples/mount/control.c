@@ -174,7 +174,7 @@ static bool say_end(struct control_client *c, int code)
         : code == CONTROL_NO_POOL
             ? "the pool cannot be opened again yet; the mount tries every 5 s, and "
               "passes all through meanwhile"
-        : code == CONTROL_NOT_OURS ? "the pool is a service's, and has other users"
+        : code == CONTROL_NOT_OURS ? "the pool belongs to a service; a mount of it cannot do that"
         : code == CONTROL_ERRNO - EMFILE
             ? "the mount has no descriptor or memory left for it: use fewer files at "
               "a time, or raise its limit (ulimit -Hn, LimitNOFILE=) and mount anew"

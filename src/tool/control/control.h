@@ -50,7 +50,7 @@ struct control_listener {
 #define CONTROL_NO_FILE (CONTROL_ERRNO - 2)
 #define CONTROL_BUSY (CONTROL_ERRNO - 16)
 #define CONTROL_CROWD (CONTROL_ERRNO - 11)    /* too many clients */
-#define CONTROL_NOT_OURS (CONTROL_ERRNO - 95) /* the pool is a service's, with other users */
+#define CONTROL_NOT_OURS (CONTROL_ERRNO - 95) /* the pool belongs to a service */
 #define CONTROL_RESIZING (CONTROL_ERRNO - 115)
 #define CONTROL_MOVED (CONTROL_ERRNO - 116)  /* its pool is not at the path that it knows */
 #define CONTROL_NO_POOL (CONTROL_ERRNO - 19) /* after a resize it cannot be opened again yet */
