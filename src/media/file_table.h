@@ -40,6 +40,14 @@ static inline bool cm_record_is_of_objects(const struct cm_record *r)
     return memcmp(r->proof, CM_PROOF_OBJECTS, sizeof(CM_PROOF_OBJECTS) - 1) == 0;
 }
 
+static inline bool cm_record_all_readable(const struct cm_record_set *s)
+{
+    unsigned n = 0;
+    while (n < s->n && !s->unreadable[n])
+        n++;
+    return n == s->n;
+}
+
 /* Also if nobody can tell whether it is whole. */
 static inline bool cm_record_may_name(const struct cm_record_set *s, unsigned i,
                                       const cm_file_id *id)

@@ -11,7 +11,9 @@
  * another boot id alone does not say that anything was lost, and a failed fsync stays true for the
  * boot in which it failed.
  *
- * Nothing here writes to the pool. Who: api/, media/, state/.
+ * Nothing here writes to the pool.
+ *
+ * Who: api/, media/, state/.
  */
 #include "media/superblock.h"
 

@@ -39,11 +39,9 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
 {
     uint64_t candidate[2][CM_RECORD_PLACES], unused[CM_RECORD_CHOICES];
     unsigned n[2] = { 0 }, free[CM_RECORD_CHOICES] = { 0 };
-    bool unreadable = false; /* then others may not be too many */
     for (unsigned i = 0; i < b->n; i++) {
         uint64_t place = cm_record_place(b, i);
         unsigned bucket = i / CM_RECORD_WAYS;
-        unreadable = unreadable || b->unreadable[i];
         if (cm_file_place_is_open(c, place) || b->unreadable[i])
             continue;
         if (b->whole[i] && cm_file_record_failed(c, place, &b->record[i]))
@@ -59,7 +57,7 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
     if (free[0] > 0 || free[1] > 0)
         return free[0] >= free[1] ? unused[0] : unused[1];
     const unsigned from = n[0] == 0;
-    if (!unreadable)
+    if (cm_record_all_readable(b)) /* else a page is missing, and files are not too many */
         cm_say_once(&c->crowded);
     if (n[from] == 0)
         return CM_NO_PLACE;
@@ -75,8 +73,7 @@ static void end_incarnation(struct cm_cache *c, uint64_t place, const struct cm_
     cm_ended_note(c, r->incarnation, cm_record_size(&c->media, place, r));
 }
 
-/* Finds the file's record. If two records have its id, neither proves anything: both are
- * dropped. */
+/* Finds the file's record. If two have its id, neither proves anything: both are dropped. */
 static int find_record(struct cm_object *f, const struct cm_record_set *b,
                        const struct cm_record **rec)
 {

@@ -167,9 +167,11 @@ CHECKPOINT = [
     _m('boot again, in turns', 'two boots that take turns are two',
        'unit super boot_again_in_turns', BOOTS, 'if (before[0] != own)', 'if (true)'),
     _m('boot again, failed before', 'what failed before this boot had the pool does not count',
-       'unit super boot_again_failed_before', BOOTS, '(may_be_one(sum, last', '(true || may_be_one(sum, last'),
+       'unit super boot_again_failed_before', BOOTS,
+       '(may_be_one(sum, last', '(true || may_be_one(sum, last'),
     _m('boot again, failed unknown', 'what failed in an unknown boot counts',
-       'unit super boot_again_failed_unknown', BOOTS, '(a == b || a == CM_BOOT_UNKNOWN ||', '(a == b ||'),
+       'unit super boot_again_failed_unknown', BOOTS,
+       '(a == b || a == CM_BOOT_UNKNOWN ||', '(a == b ||'),
     _m('boot again, failed, by name', 'a boot that comes back is known for longer',
        'unit super boot_again_failed', BOOTS,
        '    if (!is_zero(owner->boot_id)) /* so it is known again, whatever comes in between */\n'

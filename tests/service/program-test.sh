@@ -141,7 +141,8 @@ chmod 600 junk zeros
 config junk.conf "pool = $work/junk" "socket = $work/socket"
 says 'no pool at all' 1 "$us $work/junk: not a cachemax pool" junk.conf
 check 'it is said once' test "$(wc -l <err)" = 1
-says 'no pool at all, to check' 0 "$us $not_now: $work/junk: not a cachemax pool" check-config junk.conf
+says 'no pool at all, to check' 0 "$us $not_now: $work/junk: not a cachemax pool" \
+  check-config junk.conf
 config zeros.conf "pool = $work/zeros" "socket = $work/socket"
 says 'a file of zeros' 1 "$us $work/zeros: not a cachemax pool: the file begins with zeros. *" \
   zeros.conf

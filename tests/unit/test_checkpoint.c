@@ -839,66 +839,24 @@ static void test_last_record(void)
     pool_end(&p);
 }
 
-/* After a kill all buckets may be lost for all files, also one of which a record is lost again. */
-static void test_lost_after_kill(void)
-{
-    struct pool p;
-    const cm_file_id first = id_of(1);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_lock_acquire(&p.c->files_lock);
-    const uint32_t before = p.c->settling.losses[0];
-    cm_settle_lose(p.c, 0, &first);
-    CHECK_EQ(p.c->settling.losses[0], before + 1);
-    cm_lock_release(&p.c->files_lock);
-    pool_end(&p);
-    REQUIRE(pool_new(&p, MIB) == 0);
-    cm_settle_found_killed(p.c);
-    cm_lock_acquire(&p.c->files_lock);
-    for (uint64_t place = 0; place < p.c->media.geo.record_buckets * CM_RECORD_WAYS; place++)
-        cm_settle_lose(p.c, place, &first);
-    for (uint64_t id = 2; id < 30; id++) {
-        struct cm_object o = { .cache = p.c, .id = id_of(id) };
-        cm_settle_look(&o);
-        CHECK_EQ(o.regions.lost, CM_PAGES_ALL);
-    }
-    cm_lock_release(&p.c->files_lock);
-    pool_end(&p);
-}
-
 /* ---- All ------------------------------------------------------------------------------------- */
 
 static const struct harness_test checkpoint_tests[] = {
-    TEST(where),
-    TEST(first),
-    TEST(first_beside),
-    TEST(kept),
-    TEST(born),
-    TEST(unsynced),
-    TEST(begun_since),
-    TEST(begun_everywhere),
-    TEST(open_before),
-    TEST(cleared_beside),
-    TEST(renewed_beside),
-    TEST(closed),
-    TEST(opened_again),
-    TEST(closed_beside),
-    TEST(close),
-    TEST(killed),
-    TEST(lost_records),
-    TEST(lost_since),
-    TEST(first_lost),
-    TEST(other_bucket),
-    TEST(lost_once),
-    TEST(lost_others),
-    TEST(lost_beside),
-    TEST(lost_cleared),
-    TEST(forget),
-    TEST(ttl),
-    TEST(ttl_beside),
-    TEST(ttl_body),
-    TEST(last_record),
-    TEST(lost_after_kill),
-    TEST_END,
+    TEST(where),          TEST(first),
+    TEST(first_beside),   TEST(kept),
+    TEST(born),           TEST(unsynced),
+    TEST(begun_since),    TEST(begun_everywhere),
+    TEST(open_before),    TEST(cleared_beside),
+    TEST(renewed_beside), TEST(closed),
+    TEST(opened_again),   TEST(closed_beside),
+    TEST(close),          TEST(killed),
+    TEST(lost_records),   TEST(lost_since),
+    TEST(first_lost),     TEST(other_bucket),
+    TEST(lost_once),      TEST(lost_others),
+    TEST(lost_beside),    TEST(lost_cleared),
+    TEST(forget),         TEST(ttl),
+    TEST(ttl_beside),     TEST(ttl_body),
+    TEST(last_record),    TEST_END,
 };
 
 static const struct harness_test *const tables[] = { checkpoint_tests, checkpoint_failing_tests,

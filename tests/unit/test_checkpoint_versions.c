@@ -464,6 +464,32 @@ static void test_losses_counted(void)
     pool_end(&p);
 }
 
+/* After a kill all buckets may be lost for all files, also one of which a record is lost again. */
+static void test_lost_after_kill(void)
+{
+    struct pool p;
+    const cm_file_id first = id_of(1);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_lock_acquire(&p.c->files_lock);
+    const uint32_t before = p.c->settling.losses[0];
+    cm_settle_lose(p.c, 0, &first);
+    CHECK_EQ(p.c->settling.losses[0], before + 1);
+    cm_lock_release(&p.c->files_lock);
+    pool_end(&p);
+    REQUIRE(pool_new(&p, MIB) == 0);
+    cm_settle_found_killed(p.c);
+    cm_lock_acquire(&p.c->files_lock);
+    for (uint64_t place = 0; place < p.c->media.geo.record_buckets * CM_RECORD_WAYS; place++)
+        cm_settle_lose(p.c, place, &first);
+    for (uint64_t id = 2; id < 30; id++) {
+        struct cm_object o = { .cache = p.c, .id = id_of(id) };
+        cm_settle_look(&o);
+        CHECK_EQ(o.regions.lost, CM_PAGES_ALL);
+    }
+    cm_lock_release(&p.c->files_lock);
+    pool_end(&p);
+}
+
 /* One region at a time is written, synced, and safe after the next checkpoint. */
 static void test_region_by_region(void)
 {
@@ -531,6 +557,7 @@ const struct harness_test checkpoint_versions_tests[] = {
     TEST(unsettled),
     TEST(kept_and_lost),
     TEST(losses_counted),
+    TEST(lost_after_kill),
     TEST(reader_after_cut),
     TEST(reader_before_owner),
     TEST(reader_stays),

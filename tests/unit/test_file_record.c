@@ -496,7 +496,7 @@ static void transient(bool forget, enum cm_durability durability, enum lost lost
         CHECK(put_all(f, 0, 10, 2) > 0);
         detach(f);
     }
-    CHECK_EQ(p.c->crowded, CM_SAY_NOTHING); /* there are not too many files */
+    CHECK_EQ(p.c->crowded, CM_SAY_NOTHING);  /* there are not too many files */
     CHECK(pool_stats(p.c).escalations <= 2); /* once for each place, not at every attach */
     os_protect(page, bytes, OS_WRITE);
     for (unsigned i = 0; i < 2; i++) { /* a record that was made meanwhile may be kept */
