@@ -57,5 +57,6 @@ begun() { # PROCESS FILE
   return 1
 }
 # Did Ctrl-C end it? 58 is what is left of STATUS_CONTROL_C_EXIT. 137: on a busy machine Wine's
-# server kills what it has told to end.
-ended() { [ "$1" = 58 ] || [ "$1" = 137 ]; }
+# server kills what it has told to end. 139: Wine makes a thread in its handler of SIGINT, whatever
+# that has interrupted, and can fall over it. (A program that faults ends with 5 under Wine.)
+ended() { [ "$1" = 58 ] || [ "$1" = 137 ] || [ "$1" = 139 ]; }
