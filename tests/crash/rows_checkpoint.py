@@ -204,6 +204,12 @@ CHECKPOINT = [
     _m('boot again, unknown before', 'a boot without a number had it, and may be this one',
        'unit super all_ways', 'media/format.c', '        return CM_BOOT_UNKNOWN;',
        '        return 0;'),
+    _m('boot again, unknown, states', 'this boot has no number, as the enumerator sees it',
+       'crash checkpoint write-adopt,revalidate-a,elsewhere-nameless,fill-a0,pool-checkpoint,'
+       'fill-b1', BOOTS, '(a == b || a == CM_BOOT_UNKNOWN ||', '(a == b ||'),
+    _m('boot again, unknown before, states', '... and one that had the pool before',
+       'crash checkpoint nameless,power-cut,write-adopt,revalidate-a,elsewhere-nameless,fill-a0,'
+       'pool-checkpoint,fill-b1', BOOTS, ' || b == CM_BOOT_UNKNOWN);', ');'),
     _m('boot again, unknown among others', 'a boot without a number, and others that have one',
        'unit super all_ways', BOOTS,
        '!is_zero(sb->boot_id) || is_known(sb->boot_before[0]) ||', '!is_zero(sb->boot_id) ||'),

@@ -47,6 +47,8 @@ uint32_t __wrap_cm_plat_pid(void);
 void __wrap_cm_plat_boot_id(uint8_t id[16])
 {
     memset(id, 0, 16);
+    if (w.nameless)
+        return;
     memcpy(id, "boot", 4);
     memcpy(id + 4, &w.boot, sizeof(w.boot));
 }
@@ -656,6 +658,7 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
     w.now.tick = 1000;
     w.now.boot_tick = 990;
     w.boot = w.now.boot = 1;
+    w.nameless = false;
     w.mount = UINT_MAX; /* as of memory */
     w.boot_wall = w.now.boot_tick * TICK_NS;
     memset(w.pool, 0, w.room);

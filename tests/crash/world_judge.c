@@ -345,8 +345,10 @@ const char *world_judge(unsigned depth, const struct snapshot *now, const struct
                         struct floor *closed, uint64_t *hits)
 {
     unsigned boot = w.boot, level = rec_level(depth + 1);
+    const bool nameless = w.nameless;
     int64_t wall = w.boot_wall;
     w.boot = now->boot;
+    w.nameless = false;
     w.boot_wall = now->boot_tick * TICK_NS;
     w.mapped = w.image[depth];
     suspect(w.mapped, -1, 0);
@@ -358,6 +360,7 @@ const char *world_judge(unsigned depth, const struct snapshot *now, const struct
     w.mapped = w.pool;
     rec_level(level);
     w.boot = boot;
+    w.nameless = nameless;
     w.boot_wall = wall;
     return wrong;
 }

@@ -646,6 +646,8 @@ static const struct {
     { "elsewhere", op_elsewhere, ALONE },
     { "elsewhere-failed", op_elsewhere_failed, ALONE },
     { "elsewhere-attached", op_elsewhere_attached, ALONE },
+    { "elsewhere-nameless", op_elsewhere_nameless, ALONE },
+    { "nameless", op_nameless, ALONE },
     { "put-back", op_put_back, ALONE },
     { "write-back-failed", op_write_back_failed, ALONE },
     { "power-cut", op_power_cut, ALONE },

@@ -68,6 +68,7 @@ extern struct world {
     struct rng random;
     uint64_t seed; /* for what power cuts leave */
     unsigned boot; /* identity and time that the library is told */
+    bool nameless; /* it is not told the boot */
     unsigned mount;
     int64_t boot_wall;
     uint8_t *buf, *other_buf;
@@ -132,6 +133,8 @@ void op_close_unsynced(void);
 void op_elsewhere(void);
 void op_elsewhere_failed(void);
 void op_elsewhere_attached(void);
+void op_elsewhere_nameless(void);
+void op_nameless(void);
 void op_put_back(void);
 void op_process_crash(void);
 void op_write_back_failed(void);

@@ -80,7 +80,7 @@ static void see(struct snapshot *here)
         ofile_free(&here->file[f]);
 }
 /* What is done there. */
-enum there { NOTHING, FAILED, ATTACHED };
+enum there { NOTHING, NAMELESS, FAILED, ATTACHED };
 static void be_there(enum there what)
 {
     struct snapshot here = { .hash = 0 };
@@ -104,12 +104,15 @@ static void elsewhere(enum there what)
     close_pool();
     checkpoint();
     const unsigned here = w.boot;
+    const bool nameless = w.nameless;
     w.boot = UINT16_MAX; /* no boot of the sequence */
+    w.nameless = false;
     live_arena.used = 0;
     must(open_cache(), "open elsewhere");
     be_there(what);
     close_pool();
     w.boot = here;
+    w.nameless = nameless != (what == NAMELESS);
     checkpoint();
     live_arena.used = 0;
     open_pool(&nothing);
@@ -118,6 +121,11 @@ static void elsewhere(enum there what)
 void op_elsewhere(void)
 {
     elsewhere(NOTHING);
+}
+/* Back here the system does not tell any more which boot it is, or does again. */
+void op_elsewhere_nameless(void)
+{
+    elsewhere(NAMELESS);
 }
 /* An fsync of another file fails there. */
 void op_elsewhere_failed(void)
@@ -128,6 +136,18 @@ void op_elsewhere_failed(void)
 void op_elsewhere_attached(void)
 {
     elsewhere(ATTACHED);
+}
+/* From here on the system does not tell which boot it is, as in a container without /proc; the next
+ * time it does again. */
+void op_nameless(void)
+{
+    settle();
+    close_pool();
+    checkpoint();
+    w.nameless = !w.nameless;
+    live_arena.used = 0;
+    open_pool(&nothing);
+    keep_all();
 }
 /* As a close, but the system cannot write the pool back. Without syncs (DAX) that makes no
  * difference. */
