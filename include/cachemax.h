@@ -1023,25 +1023,24 @@ CM_API int cm_file_set_name(cm_file *file, const char *name);
  * What is written, truncated or invalidated is forgotten all the same, and so are the blocks of
  * cm_drop(). The next read brings them back.
  * In a pool that is checkpointed the call waits for the sync of two pages.
- * If the process or the system crashes in the middle of the call, the file may be cold afterwards.
- * CM_EKEEP CM_NOT_RECORDED (it has no record, where the pool could remember it; or the record could
- * not be sealed, and nothing changed) CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache)
- * CM_ENOMEM CM_EIO CM_ESEAL CM_EFORGET. */
+ * A crash in the middle of the call leaves the file kept or not, and its blocks where they are.
+ * CM_EKEEP CM_NOT_RECORDED (it has no record, where the pool could remember it) CM_NOT_STORED_MODE
+ * (a failed fsync keeps it out of the cache) CM_ENOMEM CM_EIO CM_ESEAL CM_EFORGET. */
 CM_API int cm_file_set_keep(cm_file *file, int keep);
 
 /* Puts the file into a group, which may have a quota. The number is yours; 0: in no group, as all
  * files are at first. A group may stand for a directory or a user, say.
  * FOR HOW LONG  It is written to the file's record. So it holds in later sessions, after a crash of
  * the program, and for each new version of the file. It ends with cm_forget() of a file that is not
- * attached, and with all else if the pool empties itself; after a crash of the system the file may
- * be in the group in which it was before.
- * If the process crashes in the middle of the call, the file may be cold afterwards; so it may if
- * the system crashes before the change is on the medium (cm_checkpoint).
+ * attached, and with all else if the pool empties itself. After a crash in the middle of the call
+ * the file may be in the group in which it was before; so it may if the system crashes before the
+ * change is on the medium (with DAX it is when this returns, else after cm_checkpoint). Its blocks
+ * stay.
  * Blocks that are stored already count for the new group once a survey has come to them, a part of
  * which is made with each fill of a file whose group has a quota.
- * CM_NOT_RECORDED (it has no record, or that could not be sealed: it is in the group while it is
- * attached) CM_NOT_STORED_MODE (a failed fsync keeps it out of the cache; nothing changes)
- * CM_ENOMEM CM_EIO CM_ESEAL CM_EFORGET. */
+ * CM_NOT_RECORDED (it has no record: it is in the group while it is attached) CM_NOT_STORED_MODE
+ * (a failed fsync keeps it out of the cache; nothing changes) CM_ENOMEM CM_EIO CM_ESEAL
+ * CM_EFORGET. */
 CM_API int cm_file_set_group(cm_file *file, uint32_t group);
 
 #define CM_GROUPS_MAX 16u /* groups that may have a quota in one session */

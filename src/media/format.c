@@ -485,6 +485,22 @@ uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id,
     return (uint64_t)seconds << 32 | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 
+uint64_t cm_format_wish_word(uint64_t key, uint64_t place, const cm_file_id *id,
+                             struct cm_record_wish wish)
+{
+    const uint64_t body = (uint64_t)wish.group << 32 | (wish.keep ? CM_WISH_KEEP : 0);
+    const uint64_t w[4] = { body, place, id->hi, id->lo };
+    return body == 0 ? 0 : body | (XXH3_64bits_withSeed(w, sizeof(w), key) & (CM_WISH_KEEP - 1));
+}
+
+struct cm_record_wish cm_format_wish(uint64_t key, uint64_t place, const cm_file_id *id,
+                                     uint64_t word)
+{
+    const struct cm_record_wish none = { .keep = false };
+    const struct cm_record_wish wish = { (word & CM_WISH_KEEP) != 0, (uint32_t)(word >> 32) };
+    return word == cm_format_wish_word(key, place, id, wish) ? wish : none;
+}
+
 uint64_t cm_format_name_sum(uint64_t key, uint64_t place, const cm_file_id *id,
                             const struct cm_name *name)
 {

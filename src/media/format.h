@@ -17,11 +17,11 @@
 #include "cachemax.h"
 #include "policy/ghost.h"
 
-#define CM_FORMAT_VERSION 9u
+#define CM_FORMAT_VERSION 10u
 #define CM_BYTE_ORDER_MARK 0x01020304u
 
 /* Bits of cm_super.compat. */
-#define CM_COMPAT_KEEP UINT64_C(1)  /* a record may have CM_RECORD_KEEP */
+#define CM_COMPAT_KEEP UINT64_C(1)  /* a record may say that its file is kept */
 #define CM_COMPAT_GROUP UINT64_C(2) /* a record may have a group */
 /* Bits of cm_super.incompat. */
 #define CM_INCOMPAT_NAMES UINT64_C(1)     /* there is a table of names */
@@ -158,7 +158,6 @@ enum cm_stat {
 #define CM_RECORD_CHOICES 2u /* buckets that may hold a file's record */
 #define CM_RECORD_RACY 1u
 #define CM_RECORD_SYNC_FAILED 2u /* an fsync failed in the boot of the state word */
-#define CM_RECORD_KEEP 4u        /* its blocks are not evicted, and its record is not given away */
 
 /* A file consists of so many regions; region.h says how blocks belong to them. */
 #define CM_REGIONS 64u
@@ -177,8 +176,7 @@ struct cm_record {
     uint64_t flags;                /*  56 CM_RECORD_RACY ... */
     uint32_t birth;                /*  64 boot from which on "since" counts */
     uint32_t region_shift;         /*  68 region of a block: (block >> this) modulo CM_REGIONS */
-    uint32_t group;                /*  72 whose quota counts its blocks; 0: none */
-    uint32_t reserved;             /*  76 zero */
+    uint64_t reserved;             /*  72 zero */
     uint64_t xxh3;                 /*  80 of bytes 0..79, seed: check key and place; or a tag */
     /* Words that change alone, each with its own check. */
     uint64_t intents[CM_REGIONS / CM_INTENTS]; /*  88 */
@@ -187,16 +185,26 @@ struct cm_record {
     uint64_t size;                             /* 200 of the file, if size_sum is right */
     uint64_t size_sum; /* 208 of size, seed: the body's sum, check key and place; or a tag */
     uint64_t expires;  /* 216 end of life: a time word; 0: none */
-    uint64_t words[4]; /* 224 CM_RECORD_USED ..., else zero */
+    uint64_t words[4]; /* 224 CM_RECORD_USED ... */
 };
-/* Three of the words. They are hints, and written without a flush. */
+/* Three of the words are hints, and written without a flush. */
 /* Bits 63..32: when it was used last, seconds since 1970; 31..0 check. */
 #define CM_RECORD_USED 0u
 #define CM_RECORD_HITS 1u /* blocks that were served, if that check is right */
 #define CM_RECORD_NAME 2u /* sum of the name in the table of names; 0: it has none */
+/* What the program wishes for the file: bits 63..32 its group, bit 31 keep, bits 30..0 check. Zero,
+ * or with a wrong check: nothing. */
+#define CM_RECORD_WISH 3u
+#define CM_WISH_KEEP (UINT64_C(1) << 31)
 #define CM_RECORD_BODY_BYTES 88u
 static_assert(offsetof(struct cm_record, state) / 64 == offsetof(struct cm_record, size_sum) / 64,
               "one flush covers the state word and the size");
+
+/* The same, decoded. It belongs to the file, not to one of its incarnations. */
+struct cm_record_wish {
+    bool keep;      /* its blocks are not evicted, and its record is not given away */
+    uint32_t group; /* whose quota counts its blocks; 0: none */
+};
 
 /* An entry of the table of names. It belongs to the record in the same place. */
 #define CM_NAME_BYTES (CM_FILE_NAME_MAX + 1)
@@ -292,13 +300,14 @@ static_assert(offsetof(struct cm_record, incarnation) == 16, "record");
 static_assert(offsetof(struct cm_record, proof) == 24, "record");
 static_assert(offsetof(struct cm_record, flags) == 56, "record");
 static_assert(offsetof(struct cm_record, birth) == 64, "record");
-static_assert(offsetof(struct cm_record, group) == 72, "record");
+static_assert(offsetof(struct cm_record, reserved) == 72, "record");
 static_assert(offsetof(struct cm_record, xxh3) == 80, "record");
 static_assert(offsetof(struct cm_record, intents) == CM_RECORD_BODY_BYTES, "record");
 static_assert(offsetof(struct cm_record, since) == 104, "record");
 static_assert(offsetof(struct cm_record, state) == 192, "record");
 static_assert(offsetof(struct cm_record, size_sum) == 208, "record");
 static_assert(offsetof(struct cm_record, words) + 8 * CM_RECORD_NAME == 240, "record");
+static_assert(offsetof(struct cm_record, words) + 8 * CM_RECORD_WISH == 248, "record");
 static_assert(sizeof(struct cm_name) == 256, "name size");
 static_assert(sizeof(struct cm_bucket) == 64, "bucket size");
 static_assert(sizeof(struct cm_header) == 32, "header size");
@@ -445,6 +454,14 @@ int64_t cm_format_time_read(uint64_t key, uint64_t place, const struct cm_record
  * next file in this place does not inherit them. */
 uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id, uint32_t seconds,
                              uint64_t hits);
+
+/* The word that says what the program wishes for a file. Its check covers the id and the place. So
+ * it outlives each incarnation of the file, and the next file in this place does not inherit it. */
+uint64_t cm_format_wish_word(uint64_t key, uint64_t place, const cm_file_id *id,
+                             struct cm_record_wish wish);
+/* Decodes such a word. Nothing is wished for if its check is wrong. */
+struct cm_record_wish cm_format_wish(uint64_t key, uint64_t place, const cm_file_id *id,
+                                     uint64_t word);
 
 /* The sum of a name: a word of the record in the same place. Its file's id is in it: the next file
  * in this place does not inherit the name. */

@@ -328,27 +328,16 @@ static int set_keep(struct cm_object *f, bool keep)
         return 0;
     if (f->place == CM_NO_PLACE)
         return CM_NOT_RECORDED;
-    if (f->incarnation == 0) /* and a record that says that an fsync failed must not be torn */
+    if (f->incarnation == 0) /* there is nothing to keep */
         return CM_NOT_STORED_MODE;
     if (keep)
         e = cm_keep_enter(c, f->incarnation, f->validator.size);
     if (e || (at_load_relaxed(&f->keep) != 0) == keep)
         return e;
     at_store_relaxed(&f->keep, (uint32_t)keep);
-    e = cm_file_write_record(f, f->incarnation);
-    if (e == CM_ESEAL) { /* the record says what it said */
-        at_store_relaxed(&f->keep, (uint32_t)!keep);
-        if (keep)
-            cm_keep_move(c, f->incarnation, 0, 0);
-        return CM_NOT_RECORDED;
-    }
     if (!keep)
         cm_keep_move(c, f->incarnation, 0, 0);
-    if (e) {
-        e = cm_file_abandon_record(f, e);
-        e = e ? e : CM_EIO;
-    }
-    return e;
+    return cm_file_write_wish(f);
 }
 
 int cm_file_keep(struct cm_object *f, bool keep)
@@ -378,23 +367,14 @@ static int set_group(struct cm_object *f, uint32_t group)
     assert(cm_lock_is_held(&f->lock));
     if (at_load_relaxed(&f->group) == group)
         return 0;
-    if (f->incarnation == 0) /* and a record that says that an fsync failed must not be torn */
+    if (f->incarnation == 0) /* it has no blocks */
         return CM_NOT_STORED_MODE;
     at_store_relaxed(&f->group, group);
     at_store_relaxed(&f->share, share); /* a fill that runs may count for the other one */
     cm_quota_move(c, f->incarnation, share ? f->incarnation : 0, share);
     if (at_load_relaxed(&f->limit) > 0) /* it may have blocks */
         cm_quota_again(c);
-    if (f->place == CM_NO_PLACE)
-        return CM_NOT_RECORDED;
-    int e = cm_file_write_record(f, f->incarnation);
-    if (e == CM_ESEAL) /* in this session it belongs there */
-        return CM_NOT_RECORDED;
-    if (e) {
-        e = cm_file_abandon_record(f, e);
-        e = e ? e : CM_EIO;
-    }
-    return e;
+    return f->place == CM_NO_PLACE ? CM_NOT_RECORDED : cm_file_write_wish(f);
 }
 
 int cm_file_group(struct cm_object *f, uint32_t group)

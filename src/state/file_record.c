@@ -45,6 +45,11 @@ int64_t cm_file_expires(const struct cm_object *f)
     return wall < f->expires_ns - (int64_t)left ? wall + (int64_t)left : f->expires_ns;
 }
 
+static struct cm_record_wish wish_of(const struct cm_object *f)
+{
+    return (struct cm_record_wish){ at_load_relaxed(&f->keep) != 0, at_load_relaxed(&f->group) };
+}
+
 /* `anew`: what is on the media of its regions does not count. */
 static int write_record(struct cm_object *f, uint64_t incarnation, bool anew)
 {
@@ -62,9 +67,7 @@ static int write_record(struct cm_object *f, uint64_t incarnation, bool anew)
         memcpy(r.proof, f->validator.proof, sizeof(r.proof));
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
     r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
-    r.flags |= at_load_relaxed(&f->keep) ? CM_RECORD_KEEP : 0;
-    r.group = at_load_relaxed(&f->group);
-    int e = cm_record_write(&f->cache->media, f->place, &r, anew ? &g : NULL);
+    int e = cm_record_write(&f->cache->media, f->place, &r, wish_of(f), anew ? &g : NULL);
     if (e == 0) {
         f->regions.size_loose = false;
         /* The record's fence was theirs, too. Where syncs decide, what was durable of the old
@@ -96,17 +99,22 @@ static bool load_own(const struct cm_object *f, struct cm_record *r)
            ((whole || e == CM_ESEAL) && r->id.hi == f->id.hi && r->id.lo == f->id.lo);
 }
 
-void cm_file_restore_record(struct cm_object *f)
+static int restore(struct cm_object *f)
 {
     struct cm_record r;
     if (f->place == CM_NO_PLACE || f->incarnation == 0 || load_own(f, &r))
-        return;
+        return 0;
     /* What is durable was so in the last epoch. */
     f->regions.durable = 0;
     f->regions.born = false;
+    return write_record(f, f->incarnation, true);
+}
+
+void cm_file_restore_record(struct cm_object *f)
+{
     /* If it fails, the record stays void: nothing leads to what is cached. Half of it does not
      * count, and words of the last epoch count as intents. */
-    (void)write_record(f, f->incarnation, true);
+    (void)restore(f);
 }
 
 int cm_file_write_size(struct cm_object *f)
@@ -119,6 +127,23 @@ int cm_file_write_size(struct cm_object *f)
     f->regions.size_loose = r.size == CM_SIZE_UNKNOWN;
     const int e = cm_record_write_size(&c->media, f->place, &r);
     return e ? cm_file_abandon_record(f, e) : 0;
+}
+
+int cm_file_write_wish(struct cm_object *f)
+{
+    int why = restore(f); /* beside a void record the word would say nothing */
+    if (why == 0)
+        why = cm_record_write_wish(&f->cache->media, f->place, &f->id, wish_of(f));
+    const int e = why ? cm_file_abandon_record(f, why) : 0;
+    return e || why == 0 ? e : why == CM_ESEAL ? CM_NOT_RECORDED : CM_EIO;
+}
+
+void cm_file_wish_recorded(const struct cm_cache *c, uint64_t place, const struct cm_record *r,
+                           cm_file_info *info)
+{
+    const struct cm_record_wish wish = cm_record_wish(&c->media, place, r);
+    info->keep = wish.keep;
+    info->group = wish.group;
 }
 
 int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns)

@@ -355,6 +355,7 @@ static void crash_again(const struct snapshot *now, const struct floor *must,
     size_t n;
     struct floor floor = *must;
     floor.clean = false;
+    memcpy(floor.wrong_wish, closed->wrong_wish, sizeof(floor.wrong_wish));
     unsigned level = rec_level(++t.depth);
     rep_reset();
     const struct event *e = rec_log(&n);
@@ -382,6 +383,8 @@ static void both(struct floor *must, const struct floor *after)
                 must->incarnation[f] != after->incarnation[f] ||
                 memcmp(must->proof[f], after->proof[f], CM_PROOF_BYTES) != 0)
                 must->must[f][i] = 0;
+    for (int f = 0; f < FILES; f++)
+        must->wrong_wish[f] &= after->wrong_wish[f];
 }
 
 /* The floor at the next checkpoint of the log, or at its end. */

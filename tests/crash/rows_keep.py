@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """rows_keep.py - rows of mutants.py about kept files: what stays, for how long, and how much."""
-from rows import _m
+from rows import RECORD, _m
 
 KEEP_C, EVICT, ATTACH = 'state/keep.c', 'protocol/evict.c', 'state/attach.c'
 
@@ -13,7 +13,31 @@ KEEP = [
        'protocol/forget.c', '        cm_policy_forgotten(&c->policy, slot);\n',
        '        (void)0;\n'),
     _m('keep, record', 'the record says that the file is kept', 'unit keep later',
-       'state/file_record.c', '? CM_RECORD_KEEP : 0', '? 0 : 0'),
+       'state/file_record.c', '{ at_load_relaxed(&f->keep) != 0,', '{ false,'),
+    _m('keep, flushed', 'it is durable when the call returns', 'crash keep', RECORD,
+       '        e = cm_media_flush(m, at, sizeof(*at));\n    cm_media_fence(m); /* before the caller',
+       '        e = 0;\n    cm_media_fence(m); /* before the caller'),
+    _m('keep, checked', 'what another file wished for is not this one\'s', 'unit keep wish_belongs',
+       'media/format.c',
+       'return word == cm_format_wish_word(key, place, id, wish) ? wish : none;',
+       'return key + place + id->lo != 0 ? wish : none;'),
+    _m('keep, check of the id', '... nor on its way to another record of this place',
+       'unit keep wish_flips', 'media/format.c',
+       'const uint64_t w[4] = { body, place, id->hi, id->lo };\n    return body == 0',
+       'const uint64_t w[4] = { body, place, id->hi, 0 };\n    return body == 0'),
+    _m('keep, before the body', 'a file that was forgotten does not come back with it',
+       'crash keep-b,forget-closed', RECORD,
+       '    if (e == 0)\n        e = change_wish(m, place, &r->id, wish);\n',
+       '    if (e == 0)\n        (void)cm_media_store64(m, &at->words[CM_RECORD_WISH], '
+       'cm_format_wish_word(cm_media_key(m), place, &r->id, wish));\n'),
+    _m('keep, of another file', 'a new record leaves the word of the old one',
+       'unit keep wish_belongs', RECORD,
+       '        if (was.keep == wish.keep && was.group == wish.group)\n            return 0;\n',
+       '        if (word == cm_format_wish_word(cm_media_key(m), place, id, wish))\n'
+       '            return was.group * 0;\n'),
+    _m('keep, emptied', 'beside a void record the word would say nothing',
+       'unit keep wish_emptied', 'state/file_record.c',
+       '    int why = restore(f);', '    int why = 0;'),
     _m('keep, superblock', 'the superblock says that records may say so', 'unit keep later',
        'state/file.c', 'e = cm_super_compat(&c->super, CM_COMPAT_KEEP, true);', 'e = 0;'),
     _m('keep, load', 'records of earlier sessions are looked at', 'unit keep later', KEEP_C,
@@ -21,12 +45,12 @@ KEEP = [
     _m('keep, not loaded', 'old blocks stay until all records were looked at', 'unit keep unknown',
        KEEP_C, 'return unknown && !has;', 'return false;'),
     _m('keep, anew', 'a file that begins anew is kept', 'unit keep versions', ATTACH,
-       'f->keep = e == 0 && r && (r->flags & CM_RECORD_KEEP);', 'f->keep = 0;'),
+       '    f->keep = wish.keep;\n', '    f->keep = 0;\n'),
     _m('keep, version', 'another version is kept, too', 'unit keep versions', 'state/file.c',
        '    if (at_load_relaxed(&f->keep))\n        cm_keep_move(f->cache, f->incarnation, '
        'incarnation, f->validator.size);\n', ''),
     _m('keep, place', 'the record of a kept file is not given away', 'unit keep record', ATTACH,
-       '        if (b->whole[i] && (b->record[i].flags & CM_RECORD_KEEP))\n'
+       '        if (b->whole[i] && cm_record_wish(&c->media, place, &b->record[i]).keep)\n'
        '            continue;\n', ''),
     _m('keep, forget', 'a file that is forgotten is kept no more', 'unit keep forget', ATTACH,
        '    cm_keep_move(c, r->incarnation, 0, 0);\n', ''),

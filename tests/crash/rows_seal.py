@@ -140,11 +140,6 @@ SEALED = [
        'unit seal failing_full', RECORDS,
        "    if (!f->recorded) /* it is another file's, or none: nothing was written */\n"
        '        return 0;\n', ''),
-    _m('failing seal, keep', 'a file that cannot be recorded as kept is not kept',
-       'unit seal failing_keep', FILE, 'at_store_relaxed(&f->keep, (uint32_t)!keep);', '(void)0;'),
-    _m('failing seal, group', '... and stays recorded', 'unit seal failing_keep', FILE,
-       '    if (e == CM_ESEAL) /* in this session it belongs there */\n'
-       '        return CM_NOT_RECORDED;\n', ''),
     _m('failing seal, checkpoint', 'a checkpoint that cannot be sealed empties nothing',
        'unit seal failing_checkpoint', 'protocol/checkpoint.c',
        'if (e == CM_ESEAL)\n            return e;', 'if (0)\n            return e;'),

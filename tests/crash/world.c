@@ -400,7 +400,8 @@ void attach(int f, bool sole)
 {
     cm_validator v = validator_of(&w.now, f, w.now.tick);
     must(cm_file_open(w.cache, &w.id[f], &v, sole ? CM_SOLE_WRITER : 0, &w.file[f]), "open");
-    w.vague[f] = false;
+    w.vague[f] = w.forgotten[f] = false;
+    w.kept_wish[f] |= wish_bit(f); /* as the record says, which need not be durable */
 }
 
 int open_cache(void)

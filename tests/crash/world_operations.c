@@ -339,6 +339,8 @@ static void detach(int f)
 void forget_closed_b(void)
 {
     must(cm_forget(w.cache, &w.id[FILE_B]), "cm_forget");
+    w.forgotten[FILE_B] = true;
+    checkpoint();
     rewrite_b();
 }
 static void op_forget_closed(void)
@@ -393,25 +395,33 @@ static void op_name(void)
     give_name(FILE_B, 1);
     give_name(FILE_A, 1);
 }
-/* What is said of A ends the next time. It stands in the record, beside what a crash is judged by.
- * The first two write the record's body anew. Torn, it is none, and the file is cold: no floor
- * meanwhile. Nothing syncs the second one: none up to the next checkpoint. */
-static void op_keep(void)
+/* What is said of a file ends the next time. It stands in the record, beside what else a crash is
+ * judged by. */
+static void keep(int f)
 {
-    w.tangled = true;
     cm_file_info info = { .struct_size = sizeof(info) };
-    must(cm_file_get_info(w.file[FILE_A], &info), "cm_file_get_info");
-    const int e = cm_file_set_keep(w.file[FILE_A], !info.keep);
+    must(cm_file_get_info(w.file[f], &info), "cm_file_get_info");
+    const int e = cm_file_set_keep(w.file[f], !info.keep);
     if (e != CM_EKEEP)
         must(e, "cm_file_set_keep");
+    /* Where that is synced, all that was said before is on the disk, too. */
+    const bool synced = e == 0 && at_load_relaxed(&w.cache->settling.on) == CM_SETTLING_ON;
+    w.kept_wish[f] = wish_bit(f) | (synced ? 0 : w.kept_wish[f]);
+}
+static void op_keep(void)
+{
+    keep(FILE_A);
+}
+static void op_keep_b(void)
+{
+    keep(FILE_B);
 }
 static void op_group(void)
 {
-    w.tangled = true;
-    w.kept_record[FILE_A].flags = UINT64_MAX; /* as no record has */
     cm_file_info info = { .struct_size = sizeof(info) };
     must(cm_file_get_info(w.file[FILE_A], &info), "cm_file_get_info");
     must(cm_file_set_group(w.file[FILE_A], !info.group), "cm_file_set_group");
+    w.kept_wish[FILE_A] |= wish_bit(FILE_A);
 }
 static void op_ttl(void)
 {
@@ -521,8 +531,10 @@ static void op_emptied(void)
 {
     end_open(false);
     must(cm_settle_failed(w.cache), "cm_settle_failed");
-    for (int f = 0; f < FILES; f++)
+    for (int f = 0; f < FILES; f++) {
+        w.kept_wish[f] |= 1; /* nothing: a crash of the system may take the rest of its record */
         detach(f);
+    }
     attach_all(&nothing);
 }
 static void op_check(void)
@@ -655,6 +667,7 @@ static const struct {
     { "evict-b", op_evict_b, FORGETS },
     { "name", op_name, PLAIN },
     { "keep", op_keep, PLAIN },
+    { "keep-b", op_keep_b, PLAIN },
     { "group", op_group, PLAIN },
     { "ttl", op_ttl, PLAIN },
     { "evict-named", op_evict_named, ALONE },

@@ -51,6 +51,8 @@ extern struct world {
         uint64_t slot, w0;
     } kept[FILES][MAX_BLOCKS];
     struct cm_record kept_record[FILES];
+    uint8_t kept_wish[FILES]; /* all that may be durable, as wish_bit() */
+    bool forgotten[FILES];    /* and not attached since */
     /* Seen after a process died, but perhaps not durable: no caller was told that it is stored. */
     bool unsure[FILES][MAX_BLOCKS];
     struct floor *floors;
@@ -152,5 +154,9 @@ void look_at_all(void);
 void suspect(uint8_t *pool, int f, unsigned i);
 /* Without DAX: all that is cached now is durable. */
 void keep_all(void);
+/* What an attached file is: whether it is kept, and its group. */
+uint8_t wish_bit(int f);
+/* Is that what it must not be? */
+bool is_wish_wrong(const struct floor *must, int f, bool warm, uint8_t bit);
 
 #endif

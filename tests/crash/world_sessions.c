@@ -18,7 +18,9 @@ static void open_warm(const struct floor *before)
 {
     live_arena.used = 0;
     open_pool(before);
-    for (int f = 0; f < FILES; f++)
+    for (int f = 0; f < FILES; f++) {
+        if (is_wish_wrong(before, f, cm_object_of(w.file[f])->kept, wish_bit(f)) && !rec_failed())
+            w.wrong = "a file is kept, or in a group, as nobody wished last";
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_region_key(
                 cm_object_of(w.file[f]), cm_object_of(w.file[f])->incarnation, block_number(f, i));
@@ -27,6 +29,7 @@ static void open_warm(const struct floor *before)
                 suspect(w.pool, f, i);
             }
         }
+    }
 }
 static void close_pool(void)
 {

@@ -203,6 +203,12 @@ static void fix_record(const struct world *w, uint64_t key, uint64_t place, unsi
             cm_format_used_word(key, place, &r->id, (uint32_t)(r->words[CM_RECORD_USED] >> 32),
                                 r->words[CM_RECORD_HITS]);
     }
+    if (which & 64) {
+        const uint64_t word = r->words[CM_RECORD_WISH];
+        const struct cm_record_wish wish = { (word & CM_WISH_KEEP) != 0, (uint32_t)(word >> 32) };
+
+        r->words[CM_RECORD_WISH] = cm_format_wish_word(key, place, &r->id, wish);
+    }
     if ((which & 16) && w->geo.name_offset)
         r->words[CM_RECORD_NAME] = cm_format_name_sum(key, place, &r->id, name);
 }

@@ -9,7 +9,7 @@
 #include "../os.h"
 #include "golden/pools.h"
 
-#define FIRST_USED 9u /* the oldest version that this library uses */
+#define FIRST_USED 10u /* the oldest version that this library uses */
 
 static uint8_t *image_of(unsigned version, size_t *bytes)
 {
@@ -131,6 +131,8 @@ static unsigned blocks_of(const char *path)
     v.changed_ns = CM_CHANGED_LONG_AGO;
     v.taken_at = later();
     CHECK_EQ(cm_file_open(c, &id, &v, CM_SOLE_WRITER, &f), 0);
+    CHECK_EQ(info_of(f).keep, 1);
+    CHECK_EQ(info_of(f).group, 7);
     for (unsigned b = 0; b < 3; b++) {
         const int64_t n = cm_read(f, b * BLK, block, BLK, NULL);
         CHECK(n == 0 || n == (int64_t)BLK);

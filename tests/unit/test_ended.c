@@ -172,8 +172,8 @@ static void test_records(void)
     CHECK_EQ(there, given);
     for (uint64_t at = 0; at < p.c->media.geo.record_buckets * CM_RECORD_WAYS; at++) {
         /* No record is given away from here on. */
-        struct cm_record r = { .id = id_of(5000 + at), .flags = CM_RECORD_KEEP };
-        CHECK_EQ(put_record(p.c, at, &r), 0);
+        struct cm_record r = { .id = id_of(5000 + at) };
+        CHECK_EQ(put_kept(p.c, at, &r), 0);
     }
     uint64_t noted = p.c->ended.noted;
     cm_file *f = attach(&p, 1000, BLK, 1, 0);

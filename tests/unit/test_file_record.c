@@ -527,21 +527,22 @@ static void test_unreadable_record(void)
 /* ---- The order of stores to a record --------------------------------------------------------- */
 
 static struct cm_cache *watched;
-/* R body or size written, S "since" words, M state word, I intents, E end of life, D dropped, f
- * flushed */
+/* R body or size written, S "since" words, M state word, I intents, E end of life, W wish, D
+ * dropped, f flushed */
 static char order[64];
 static size_t orders;
 
 /* The letter of a word that is stored alone. 0: a hint, its order does not matter. */
 static char letter_of(uint64_t in)
 {
-    return in == offsetof(struct cm_record, incarnation) ? 'T' /* told to readers */
-           : in == offsetof(struct cm_record, xxh3)      ? 'D'
-           : in == offsetof(struct cm_record, state)     ? 'M'
-           : in == offsetof(struct cm_record, expires)   ? 'E'
-           : in >= offsetof(struct cm_record, words)     ? 0
-           : in >= offsetof(struct cm_record, since)     ? 'S'
-                                                         : 'I';
+    return in == offsetof(struct cm_record, incarnation)             ? 'T' /* told to readers */
+           : in == offsetof(struct cm_record, xxh3)                  ? 'D'
+           : in == offsetof(struct cm_record, state)                 ? 'M'
+           : in == offsetof(struct cm_record, expires)               ? 'E'
+           : in == offsetof(struct cm_record, words[CM_RECORD_WISH]) ? 'W'
+           : in >= offsetof(struct cm_record, words)                 ? 0
+           : in >= offsetof(struct cm_record, since)                 ? 'S'
+                                                                     : 'I';
 }
 
 /* `what`: R, f, or 0 for a word. */
@@ -646,6 +647,10 @@ static void test_size_order(void)
     ops.fence = noted_fence;
     CHECK_EQ(cm_file_set_ttl(f, 1), 0);
     expect_stores(&p, "EfF"); /* the end of its life: one word */
+    watch(&p);
+    ops.fence = noted_fence;
+    CHECK_EQ(cm_file_set_group(f, 1), 0);
+    expect_stores(&p, "WfF"); /* so is its group */
     CHECK_EQ(cm_write_end(f, &w, NULL), CM_WANT_VALIDATOR);
     /* A sync: the size is durable before the intent that counts more is gone. */
     cm_sync sync = sync_begin(f);

@@ -737,7 +737,7 @@ static void test_hostile(void)
             continue;
         r.incarnation = at % 3 ? cm_object_of(f)->incarnation : at + 1;
         r.size = at % 2 ? UINT64_MAX - 1 : CM_SIZE_UNKNOWN;
-        CHECK_EQ(put_record(p.c, at, &r), 0);
+        CHECK_EQ(put_kept(p.c, at, &r), 0);
     }
     pool_crash(&p);
     (void)pool_up(&p);

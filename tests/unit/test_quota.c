@@ -581,8 +581,8 @@ static void test_table(void)
     CHECK(STAT(p.c, records_evicted) > 0);
     CHECK(p.c->quotas.table.used <= places);
     for (uint64_t at = 0; at < places; at++) { /* no record is given away from here on */
-        struct cm_record r = { .id = id_of(5000 + at), .flags = CM_RECORD_KEEP };
-        CHECK_EQ(put_record(p.c, at, &r), 0);
+        struct cm_record r = { .id = id_of(5000 + at) };
+        CHECK_EQ(put_kept(p.c, at, &r), 0);
     }
     const uint64_t had = p.c->quotas.table.used;
     for (uint64_t id = 10000; id < 10100; id++) {
@@ -632,12 +632,13 @@ static void test_hostile(void)
     CHECK_EQ(put_all(f, 0, OTHERS, 1), OTHERS);
     const uint64_t places = p.c->media.geo.record_buckets * CM_RECORD_WAYS;
     for (uint64_t at = 0; at < places; at++) {
-        struct cm_record r = { .id = id_of(1000 + at), .group = at % 2 ? G1 : UINT32_MAX };
+        struct cm_record r = { .id = id_of(1000 + at) };
+        const struct cm_record_wish wish = { .group = at % 2 ? G1 : UINT32_MAX };
         if (at == cm_object_of(f)->place)
             continue;
         r.incarnation = at % 3 ? cm_object_of(f)->incarnation : at + 1;
         r.size = at % 2 ? UINT64_MAX - 1 : CM_SIZE_UNKNOWN;
-        CHECK_EQ(put_record(p.c, at, &r), 0);
+        CHECK_EQ(put_record_wish(p.c, at, &r, wish), 0);
     }
     pool_crash(&p);
     (void)pool_up(&p);

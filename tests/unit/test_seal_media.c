@@ -419,6 +419,7 @@ static void test_unsealed(void)
     struct cm_record r, again;
     struct cm_super was[CM_SUPER_COPIES];
     const struct cm_record_regions regions = { .known = true };
+    const struct cm_record_wish none = { 0 };
     sealed_make(&s, 2 * MIB, 0);
     cm_file *f = sealed_up(&s, 1);
     const uint64_t place = cm_object_of(f)->place;
@@ -435,7 +436,7 @@ static void test_unsealed(void)
             s.key.after = after;
             again = r;
             count_begin(m, 0);
-            CHECK_EQ(cm_record_write(m, place, &again, with ? &regions : NULL), CM_ESEAL);
+            CHECK_EQ(cm_record_write(m, place, &again, none, with ? &regions : NULL), CM_ESEAL);
             CHECK_EQ(count_end(m), 0);
         }
         s.key.after = 2 * after; /* a superblock has two */

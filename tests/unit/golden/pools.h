@@ -2,7 +2,8 @@
  *
  * pools.h - one whole pool of each version of the format, as the library of that version left it
  * after a clean close: the smallest pool, one file, three blocks of 'a', 'b' and 'c'. Never make
- * them anew. From version 8 on the file has the id 1, 2 and the proof "golden".
+ * them anew. From version 8 on the file has the id 1, 2 and the proof "golden"; from version 10 on
+ * it is kept, and in group 7.
  *
  * A pool is written as runs of equal words of 8 bytes, {first word, words, value}; all other words
  * are zero.
@@ -413,6 +414,59 @@ static const struct golden_run golden_pool9[] = {
     { 9216, 512, UINT64_C(0x6262626262626262) }, { 9728, 512, UINT64_C(0x6363636363636363) },
 };
 
+static const struct golden_run golden_pool10[] = {
+    { 0, 1, UINT64_C(0x58414d4548434143) }, { 1, 1, UINT64_C(0xa01020304) },
+    { 2, 1, UINT64_C(0x3) }, { 4, 1, UINT64_C(0x301a5b62c061061b) },
+    { 5, 1, UINT64_C(0xf90435b7c2d934ac) }, { 6, 1, UINT64_C(0x51000) }, { 7, 1, UINT64_C(0x40) },
+    { 8, 1, UINT64_C(0x2) }, { 9, 1, UINT64_C(0x1) }, { 10, 1, UINT64_C(0x10) },
+    { 11, 1, UINT64_C(0x1000) }, { 12, 1, UINT64_C(0x36e8830ea6867e15) },
+    { 13, 1, UINT64_C(0x18ed2532b9ee1b71) }, { 14, 1, UINT64_C(0xa) }, { 15, 1, UINT64_C(0x1) },
+    { 16, 1, UINT64_C(0xdeb2a62c38) }, { 17, 1, UINT64_C(0x4) }, { 18, 1, UINT64_C(0x200000001) },
+    { 19, 1, UINT64_C(0x745c00000001) }, { 20, 1, UINT64_C(0xb74af7e9045c481c) },
+    { 21, 1, UINT64_C(0x28bb94da297a07aa) }, { 22, 1, UINT64_C(0x86755eb4dd2cf560) },
+    { 23, 1, UINT64_C(0xe8dff7e4dfa49ca4) }, { 24, 1, UINT64_C(0xa) },
+    { 39, 1, UINT64_C(0xf3aef8cfda5c72c2) }, { 64, 1, UINT64_C(0x4) },
+    { 512, 1, UINT64_C(0x58414d4548434143) }, { 513, 1, UINT64_C(0xa01020304) },
+    { 514, 1, UINT64_C(0x3) }, { 516, 1, UINT64_C(0x301a5b62c061061b) },
+    { 517, 1, UINT64_C(0xf90435b7c2d934ac) }, { 518, 1, UINT64_C(0x51000) },
+    { 519, 1, UINT64_C(0x40) }, { 520, 1, UINT64_C(0x2) }, { 521, 1, UINT64_C(0x1) },
+    { 522, 1, UINT64_C(0x10) }, { 523, 1, UINT64_C(0x1000) },
+    { 524, 1, UINT64_C(0x36e8830ea6867e15) }, { 525, 1, UINT64_C(0x18ed2532b9ee1b71) },
+    { 526, 1, UINT64_C(0xb) }, { 527, 1, UINT64_C(0x1) }, { 528, 1, UINT64_C(0xdeb2a62c38) },
+    { 529, 1, UINT64_C(0x4) }, { 530, 1, UINT64_C(0x200000001) },
+    { 531, 1, UINT64_C(0x745c00000001) }, { 532, 1, UINT64_C(0xb74af7e9045c481c) },
+    { 533, 1, UINT64_C(0x28bb94da297a07aa) }, { 534, 1, UINT64_C(0x86755eb4dd2cf560) },
+    { 535, 1, UINT64_C(0xe8dff7e4dfa49ca4) }, { 536, 1, UINT64_C(0xa) },
+    { 551, 1, UINT64_C(0xc4b3db94472ee2f6) }, { 1024, 1, UINT64_C(0x2b00000001) },
+    { 1025, 1, UINT64_C(0x440) }, { 1026, 1, UINT64_C(0x18ed2532bb8446b2) },
+    { 1027, 1, UINT64_C(0x18ed2532bd6b3d94) }, { 1028, 1, UINT64_C(0x745c) },
+    { 1029, 1, UINT64_C(0x3) }, { 1730, 2, UINT64_C(0x3) }, { 1737, 1, UINT64_C(0x3) },
+    { 1738, 1, UINT64_C(0x3000) }, { 1751, 1, UINT64_C(0x1) }, { 1754, 1, UINT64_C(0x1) },
+    { 1760, 1, UINT64_C(0x4d00) }, { 5632, 1, UINT64_C(0x1) }, { 5633, 1, UINT64_C(0x2) },
+    { 5634, 1, UINT64_C(0xdeb2a62c37) }, { 5635, 1, UINT64_C(0x6e65646c6f67) },
+    { 5638, 1, UINT64_C(0x600000000000000) }, { 5640, 1, UINT64_C(0x800000001) },
+    { 5642, 1, UINT64_C(0x4f2a32848943bcb4) }, { 5643, 1, UINT64_C(0xcb07cf2100000000) },
+    { 5644, 1, UINT64_C(0x74f6a34a00000000) }, { 5645, 1, UINT64_C(0xb8fa000000000000) },
+    { 5646, 1, UINT64_C(0x97fd000000000000) }, { 5647, 1, UINT64_C(0x6632000000000000) },
+    { 5648, 1, UINT64_C(0xf408000000000000) }, { 5649, 1, UINT64_C(0x6d7f000000000000) },
+    { 5650, 1, UINT64_C(0x89de000000000000) }, { 5651, 1, UINT64_C(0xd113000000000000) },
+    { 5652, 1, UINT64_C(0xa3f000000000000) }, { 5653, 1, UINT64_C(0x8235000000000000) },
+    { 5654, 1, UINT64_C(0x3dd8000000000000) }, { 5655, 1, UINT64_C(0x2442000000000000) },
+    { 5656, 1, UINT64_C(0x1086b541f) }, { 5657, 1, UINT64_C(0x3000) },
+    { 5658, 1, UINT64_C(0x67f659302e582c1) }, { 5660, 1, UINT64_C(0x6b0ecf767af97658) },
+    { 5663, 1, UINT64_C(0x7af6d9a94) }, { 6712, 1, UINT64_C(0xd542780400000001) },
+    { 6713, 1, UINT64_C(0xd95c580400000002) }, { 6728, 1, UINT64_C(0x63ca200400000003) },
+    { 7168, 1, UINT64_C(0xf2359e1480800001) }, { 7169, 1, UINT64_C(0xdeb2a62c37) },
+    { 7170, 1, UINT64_C(0x1000) }, { 7171, 1, UINT64_C(0x95161f4d3771d640) },
+    { 7172, 1, UINT64_C(0x5ca9123a80800001) }, { 7173, 1, UINT64_C(0xdeb2a62c37) },
+    { 7174, 1, UINT64_C(0x3000) }, { 7175, 1, UINT64_C(0x32939b37238660f0) },
+    { 7176, 1, UINT64_C(0xda96b24c80800001) }, { 7177, 1, UINT64_C(0xdeb2a62c37) },
+    { 7178, 1, UINT64_C(0x5000) }, { 7179, 1, UINT64_C(0xc809f5f3674ba2c1) },
+    { 7680, 1, UINT64_C(0x287dac32ed087190) }, { 7681, 1, UINT64_C(0xa) },
+    { 7688, 1, UINT64_C(0xbbb) }, { 8704, 512, UINT64_C(0x6161616161616161) },
+    { 9216, 512, UINT64_C(0x6262626262626262) }, { 9728, 512, UINT64_C(0x6363636363636363) },
+};
+
 /* Version 1 first. */
 static const struct {
     const struct golden_run *run;
@@ -428,6 +482,7 @@ static const struct {
     { golden_pool7, sizeof(golden_pool7) / sizeof(golden_pool7[0]), 331776 },
     { golden_pool8, sizeof(golden_pool8) / sizeof(golden_pool8[0]), 331776 },
     { golden_pool9, sizeof(golden_pool9) / sizeof(golden_pool9[0]), 331776 },
+    { golden_pool10, sizeof(golden_pool10) / sizeof(golden_pool10[0]), 331776 },
 };
 
 #endif
