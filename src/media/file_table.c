@@ -7,8 +7,8 @@
  * A torn body is no record: the file's blocks are lost, and nothing else. The words after the body
  * are outside the checksum, because each must change alone: a crash that tears a new size, or a
  * dirty mark, must not cost the file its blocks, and a file that is kept, or gets a group, loses
- * nothing by that. A file has two buckets of 16 places for its
- * record. Attach looks at all of them and assumes nothing about which one has the record.
+ * nothing by that. A file has two buckets of 16 places for its record. Attach looks at all of them
+ * and assumes nothing about which one has the record.
  *
  * Who: api/, protocol/, state/.
  */

@@ -15,8 +15,11 @@ KEEP = [
     _m('keep, record', 'the record says that the file is kept', 'unit keep later',
        'state/file_record.c', '{ at_load_relaxed(&f->keep) != 0,', '{ false,'),
     _m('keep, flushed', 'it is durable when the call returns', 'crash keep', RECORD,
-       '        e = cm_media_flush(m, at, sizeof(*at));\n    cm_media_fence(m); /* before the caller',
-       '        e = 0;\n    cm_media_fence(m); /* before the caller'),
+       '        e = cm_media_flush(m, at, sizeof(*at));\n    cm_media_fence(m); '
+       '/* before the caller is', '        e = 0;\n    cm_media_fence(m); /* before the caller is'),
+    _m('keep, fenced', '... and its fence', 'crash keep', RECORD,
+       '    cm_media_fence(m); /* before the caller is told, and',
+       '    /* before the caller is told, and'),
     _m('keep, checked', 'what another file wished for is not this one\'s', 'unit keep wish_belongs',
        'media/format.c',
        'return word == cm_format_wish_word(key, place, id, wish) ? wish : none;',
