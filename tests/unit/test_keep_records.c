@@ -5,6 +5,7 @@
  */
 #include "keep_common.h"
 
+#include "count_ops.h"
 #include "state/file_record.h"
 
 #include <inttypes.h>
@@ -221,6 +222,25 @@ static void test_wish_belongs(void)
     pool_end(&p);
 }
 
+/* The word of a file that comes back cannot be written, or not durably: no body is. */
+static void test_wish_unwritable(void)
+{
+    struct pool p;
+    const struct cm_record_wish kept = { true, 5 };
+    for (unsigned step = 1; step <= 2; step++) {
+        CASE("step %u", step);
+        REQUIRE(pool_new(&p, 4 * MIB) == 0);
+        struct cm_record one = { .id = id_of(1), .incarnation = 10 };
+        CHECK_EQ(put_record_wish(p.c, 3, &one, kept), 0);
+        one.incarnation++;
+        count_begin(&p.c->media, step);
+        CHECK_EQ(put_record(p.c, 3, &one), CM_EIO);
+        CHECK_EQ(count_end(&p.c->media), step);
+        CHECK_EQ(record_of(p.c, 3)->incarnation, 10);
+        pool_end(&p);
+    }
+}
+
 /* A new epoch made the record void. It is written again, so that the word counts beside it. */
 static void test_wish_emptied(void)
 {
@@ -243,6 +263,6 @@ static void test_wish_emptied(void)
 }
 
 const struct harness_test keep_records_tests[] = {
-    TEST(records),      TEST(records_over), TEST(wish_flips), TEST(wish_alone),
-    TEST(wish_belongs), TEST(wish_emptied), TEST_END,
+    TEST(records),      TEST(records_over),    TEST(wish_flips),   TEST(wish_alone),
+    TEST(wish_belongs), TEST(wish_unwritable), TEST(wish_emptied), TEST_END,
 };
