@@ -41,7 +41,7 @@ static int judge_file(struct cm_resizing *z, uint64_t i, struct cm_record_set *s
             continue;
         records++;
         const struct cm_record *r = &set->record[n];
-        const bool keep = cm_record_wish(&z->old->media, cm_record_place(set, n), r).keep;
+        const bool keep = cm_record_attr(&z->old->media, cm_record_place(set, n), r).keep;
         z->file[i] |= keep ? CARRY_KEPT : 0;
         z->file[i] |= r->flags & CM_RECORD_SYNC_FAILED ? CARRY_FAILED : 0;
     }
@@ -224,7 +224,7 @@ static int carry_record(struct cm_resizing *z, uint64_t i, uint64_t to)
         r.incarnation = 0;
         z->unnamed |= (z->file[i] & CARRY_FAILED) != 0;
     }
-    int e = cm_record_write(&z->to, to, &r, cm_record_wish(m, from, &r), &g);
+    int e = cm_record_write(&z->to, to, &r, cm_record_attr(m, from, &r), &g);
     if (e == 0 && expires != 0)
         e = cm_record_write_expiry(&z->to, to, &r, expires);
     if (e == 0 && cm_record_use(m, from, &r, &seconds, &hits))

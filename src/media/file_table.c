@@ -156,18 +156,18 @@ int cm_record_write_since(const struct cm_media *m, uint64_t place, uint64_t inc
     return e;
 }
 
-struct cm_record_wish cm_record_wish(const struct cm_media *m, uint64_t place,
+struct cm_record_attr cm_record_attr(const struct cm_media *m, uint64_t place,
                                      const struct cm_record *r)
 {
-    const struct cm_record_wish none = { .keep = false };
-    return r ? cm_format_wish(cm_media_key(m), place, &r->id, r->words[CM_RECORD_WISH]) : none;
+    const struct cm_record_attr none = { .keep = false };
+    return r ? cm_format_attr(cm_media_key(m), place, &r->id, r->words[CM_RECORD_ATTR]) : none;
 }
 
-int cm_record_write_wish(const struct cm_media *m, uint64_t place, const cm_file_id *id,
-                         struct cm_record_wish wish)
+int cm_record_write_attr(const struct cm_media *m, uint64_t place, const cm_file_id *id,
+                         struct cm_record_attr attr)
 {
-    uint64_t *at = &record_at(m, place)->words[CM_RECORD_WISH];
-    int e = cm_media_store64(m, at, cm_format_wish_word(cm_media_key(m), place, id, wish));
+    uint64_t *at = &record_at(m, place)->words[CM_RECORD_ATTR];
+    int e = cm_media_store64(m, at, cm_format_attr_word(cm_media_key(m), place, id, attr));
     if (e == 0)
         e = cm_media_flush(m, at, sizeof(*at));
     cm_media_fence(m); /* before the caller is told, and before a body for which it is new */
@@ -176,20 +176,20 @@ int cm_record_write_wish(const struct cm_media *m, uint64_t place, const cm_file
 
 /* Mostly the word says this already. Of another file it counts for nobody, and that file may still
  * need it: a crash may bring its body back. */
-static int change_wish(const struct cm_media *m, uint64_t place, const cm_file_id *id,
-                       struct cm_record_wish wish)
+static int change_attr(const struct cm_media *m, uint64_t place, const cm_file_id *id,
+                       struct cm_record_attr attr)
 {
     uint64_t word;
-    if (cm_guard_load64(&record_at(m, place)->words[CM_RECORD_WISH], &word) == 0) {
-        const struct cm_record_wish was = cm_format_wish(cm_media_key(m), place, id, word);
-        if (was.keep == wish.keep && was.group == wish.group)
+    if (cm_guard_load64(&record_at(m, place)->words[CM_RECORD_ATTR], &word) == 0) {
+        const struct cm_record_attr was = cm_format_attr(cm_media_key(m), place, id, word);
+        if (was.keep == attr.keep && was.group == attr.group)
             return 0;
     }
-    return cm_record_write_wish(m, place, id, wish);
+    return cm_record_write_attr(m, place, id, attr);
 }
 
 int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r,
-                    struct cm_record_wish wish, const struct cm_record_regions *g)
+                    struct cm_record_attr attr, const struct cm_record_regions *g)
 {
     struct cm_record *at = record_at(m, place);
     int e = cm_record_sum(m, cm_media_key(m), place, r, &r->xxh3);
@@ -197,7 +197,7 @@ int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *
         e = size_sum(m, place, r, &r->size_sum);
     /* Before the body: a file that was forgotten must not come back with what it had. */
     if (e == 0)
-        e = change_wish(m, place, &r->id, wish);
+        e = change_attr(m, place, &r->id, attr);
     /* In any order: what is said of regions counts for the incarnation that it names. */
     if (e == 0 && g)
         e = cm_record_write_since(m, place, r->incarnation, g);

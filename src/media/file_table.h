@@ -79,15 +79,15 @@ struct cm_record_regions {
 };
 void cm_record_regions(const struct cm_media *m, uint64_t place, const struct cm_record *r,
                        struct cm_record_regions *g);
-/* Writes the body, the size and the wish, durably. `g`: what to say of the regions of r's
+/* Writes the body, the size and the attr, durably. `g`: what to say of the regions of r's
  * incarnation; NULL: that stays as it is. CM_EIO; CM_ESEAL: nothing was written. */
 int cm_record_write(const struct cm_media *m, uint64_t place, struct cm_record *r,
-                    struct cm_record_wish wish, const struct cm_record_regions *g);
-/* Writes what the program wishes for the file alone, durably. CM_EIO. */
-int cm_record_write_wish(const struct cm_media *m, uint64_t place, const cm_file_id *id,
-                         struct cm_record_wish wish);
+                    struct cm_record_attr attr, const struct cm_record_regions *g);
+/* Writes the attributes of the file alone, durably. CM_EIO. */
+int cm_record_write_attr(const struct cm_media *m, uint64_t place, const cm_file_id *id,
+                         struct cm_record_attr attr);
 /* The same in a record that was read, or in none (NULL). */
-struct cm_record_wish cm_record_wish(const struct cm_media *m, uint64_t place,
+struct cm_record_attr cm_record_attr(const struct cm_media *m, uint64_t place,
                                      const struct cm_record *r);
 /* Writes parts of that. Durable after cm_record_settle(). CM_EIO. */
 int cm_record_write_since(const struct cm_media *m, uint64_t place, uint64_t incarnation,

@@ -485,20 +485,20 @@ uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id,
     return (uint64_t)seconds << 32 | (uint32_t)XXH3_64bits_withSeed(w, sizeof(w), key);
 }
 
-uint64_t cm_format_wish_word(uint64_t key, uint64_t place, const cm_file_id *id,
-                             struct cm_record_wish wish)
+uint64_t cm_format_attr_word(uint64_t key, uint64_t place, const cm_file_id *id,
+                             struct cm_record_attr attr)
 {
-    const uint64_t body = (uint64_t)wish.group << 32 | (wish.keep ? CM_WISH_KEEP : 0);
+    const uint64_t body = (uint64_t)attr.group << 32 | (attr.keep ? CM_ATTR_KEEP : 0);
     const uint64_t w[4] = { body, place, id->hi, id->lo };
-    return body == 0 ? 0 : body | (XXH3_64bits_withSeed(w, sizeof(w), key) & (CM_WISH_KEEP - 1));
+    return body == 0 ? 0 : body | (XXH3_64bits_withSeed(w, sizeof(w), key) & (CM_ATTR_KEEP - 1));
 }
 
-struct cm_record_wish cm_format_wish(uint64_t key, uint64_t place, const cm_file_id *id,
+struct cm_record_attr cm_format_attr(uint64_t key, uint64_t place, const cm_file_id *id,
                                      uint64_t word)
 {
-    const struct cm_record_wish none = { .keep = false };
-    const struct cm_record_wish wish = { (word & CM_WISH_KEEP) != 0, (uint32_t)(word >> 32) };
-    return word == cm_format_wish_word(key, place, id, wish) ? wish : none;
+    const struct cm_record_attr none = { .keep = false };
+    const struct cm_record_attr attr = { (word & CM_ATTR_KEEP) != 0, (uint32_t)(word >> 32) };
+    return word == cm_format_attr_word(key, place, id, attr) ? attr : none;
 }
 
 uint64_t cm_format_name_sum(uint64_t key, uint64_t place, const cm_file_id *id,

@@ -192,16 +192,16 @@ struct cm_record {
 #define CM_RECORD_USED 0u
 #define CM_RECORD_HITS 1u /* blocks that were served, if that check is right */
 #define CM_RECORD_NAME 2u /* sum of the name in the table of names; 0: it has none */
-/* What the program wishes for the file: bits 63..32 its group, bit 31 keep, bits 30..0 check. Zero,
- * or with a wrong check: nothing. */
-#define CM_RECORD_WISH 3u
-#define CM_WISH_KEEP (UINT64_C(1) << 31)
+/* Attributes that the program gave the file: bits 63..32 its group, bit 31 keep, bits 30..0 check.
+ * Zero, or with a wrong check: nothing. */
+#define CM_RECORD_ATTR 3u
+#define CM_ATTR_KEEP (UINT64_C(1) << 31)
 #define CM_RECORD_BODY_BYTES 88u
 static_assert(offsetof(struct cm_record, state) / 64 == offsetof(struct cm_record, size_sum) / 64,
               "one flush covers the state word and the size");
 
 /* The same, decoded. It belongs to the file, not to one of its incarnations. */
-struct cm_record_wish {
+struct cm_record_attr {
     bool keep;      /* its blocks are not evicted, and its record is not given away */
     uint32_t group; /* whose quota counts its blocks; 0: none */
 };
@@ -307,7 +307,7 @@ static_assert(offsetof(struct cm_record, since) == 104, "record");
 static_assert(offsetof(struct cm_record, state) == 192, "record");
 static_assert(offsetof(struct cm_record, size_sum) == 208, "record");
 static_assert(offsetof(struct cm_record, words) + 8 * CM_RECORD_NAME == 240, "record");
-static_assert(offsetof(struct cm_record, words) + 8 * CM_RECORD_WISH == 248, "record");
+static_assert(offsetof(struct cm_record, words) + 8 * CM_RECORD_ATTR == 248, "record");
 static_assert(sizeof(struct cm_name) == 256, "name size");
 static_assert(sizeof(struct cm_bucket) == 64, "bucket size");
 static_assert(sizeof(struct cm_header) == 32, "header size");
@@ -455,12 +455,12 @@ int64_t cm_format_time_read(uint64_t key, uint64_t place, const struct cm_record
 uint64_t cm_format_used_word(uint64_t key, uint64_t place, const cm_file_id *id, uint32_t seconds,
                              uint64_t hits);
 
-/* The word that says what the program wishes for a file. Its check covers the id and the place. So
- * it outlives each incarnation of the file, and the next file in this place does not inherit it. */
-uint64_t cm_format_wish_word(uint64_t key, uint64_t place, const cm_file_id *id,
-                             struct cm_record_wish wish);
-/* Decodes such a word. Nothing is wished for if its check is wrong. */
-struct cm_record_wish cm_format_wish(uint64_t key, uint64_t place, const cm_file_id *id,
+/* The word that has the attributes of a file. Its check covers the id and the place. So it outlives
+ * each incarnation of the file, and the next file in this place does not inherit it. */
+uint64_t cm_format_attr_word(uint64_t key, uint64_t place, const cm_file_id *id,
+                             struct cm_record_attr attr);
+/* Decodes such a word. There are none if its check is wrong. */
+struct cm_record_attr cm_format_attr(uint64_t key, uint64_t place, const cm_file_id *id,
                                      uint64_t word);
 
 /* The sum of a name: a word of the record in the same place. Its file's id is in it: the next file

@@ -46,7 +46,7 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
             continue;
         if (b->whole[i] && cm_file_record_failed(c, place, &b->record[i]))
             continue; /* it keeps its file out of the cache */
-        if (b->whole[i] && cm_record_wish(&c->media, place, &b->record[i]).keep)
+        if (b->whole[i] && cm_record_attr(&c->media, place, &b->record[i]).keep)
             continue;
         const unsigned last = cm_record_is_of_objects(&b->record[i]) && n[1] < b->n / 2;
         if (b->whole[i])
@@ -291,9 +291,9 @@ static int attach_new(struct cm_cache *c, const cm_file_id *id, const cm_validat
     if (e == 0)
         e = r ? cm_region_size(c, f->place, r, &size) : cm_file_stop_torn(c, b);
     cm_settle_look(f);
-    const struct cm_record_wish wish = cm_record_wish(&c->media, f->place, r);
-    f->keep = wish.keep;
-    f->group = wish.group;
+    const struct cm_record_attr attr = cm_record_attr(&c->media, f->place, r);
+    f->keep = attr.keep;
+    f->group = attr.group;
     f->share = cm_quota_share(c, f->group);
     if (e == 0) {
         if (cm_file_may_have_failed(c, b, f->place, r))
@@ -471,7 +471,7 @@ static int describe_record(struct cm_cache *c, const cm_file_id *id, struct cm_r
         v->racy = CM_RACY_RECORD;
     info->incarnation = info->bypassed ? 0 : r->incarnation;
     info->cached_bytes = CM_SIZE_UNKNOWN;
-    cm_file_wish_recorded(c, place, r, info);
+    cm_file_attr_recorded(c, place, r, info);
     info->dirty = cm_region_was_dirty(c, &g);
     info->dirty_regions = info->dirty ? count_regions(g.intents) : 0;
     cm_file_use_recorded(c, place, r, info);

@@ -337,7 +337,7 @@ static int set_keep(struct cm_object *f, bool keep)
     at_store_relaxed(&f->keep, (uint32_t)keep);
     if (!keep)
         cm_keep_move(c, f->incarnation, 0, 0);
-    return cm_file_write_wish(f);
+    return cm_file_write_attr(f);
 }
 
 int cm_file_keep(struct cm_object *f, bool keep)
@@ -374,7 +374,7 @@ static int set_group(struct cm_object *f, uint32_t group)
     cm_quota_move(c, f->incarnation, share ? f->incarnation : 0, share);
     if (at_load_relaxed(&f->limit) > 0) /* it may have blocks */
         cm_quota_again(c);
-    return f->place == CM_NO_PLACE ? CM_NOT_RECORDED : cm_file_write_wish(f);
+    return f->place == CM_NO_PLACE ? CM_NOT_RECORDED : cm_file_write_attr(f);
 }
 
 int cm_file_group(struct cm_object *f, uint32_t group)

@@ -45,9 +45,9 @@ int64_t cm_file_expires(const struct cm_object *f)
     return wall < f->expires_ns - (int64_t)left ? wall + (int64_t)left : f->expires_ns;
 }
 
-static struct cm_record_wish wish_of(const struct cm_object *f)
+static struct cm_record_attr attr_of(const struct cm_object *f)
 {
-    return (struct cm_record_wish){ at_load_relaxed(&f->keep) != 0, at_load_relaxed(&f->group) };
+    return (struct cm_record_attr){ at_load_relaxed(&f->keep) != 0, at_load_relaxed(&f->group) };
 }
 
 /* `anew`: what is on the media of its regions does not count. */
@@ -67,7 +67,7 @@ static int write_record(struct cm_object *f, uint64_t incarnation, bool anew)
         memcpy(r.proof, f->validator.proof, sizeof(r.proof));
     r.flags = !f->has_validator || f->validator.racy ? CM_RECORD_RACY : 0;
     r.flags |= at_load_relaxed(&f->bypassed) ? CM_RECORD_SYNC_FAILED : 0;
-    int e = cm_record_write(&f->cache->media, f->place, &r, wish_of(f), anew ? &g : NULL);
+    int e = cm_record_write(&f->cache->media, f->place, &r, attr_of(f), anew ? &g : NULL);
     if (e == 0) {
         f->regions.size_loose = false;
         /* The record's fence was theirs, too. Where syncs decide, what was durable of the old
@@ -129,21 +129,21 @@ int cm_file_write_size(struct cm_object *f)
     return e ? cm_file_abandon_record(f, e) : 0;
 }
 
-int cm_file_write_wish(struct cm_object *f)
+int cm_file_write_attr(struct cm_object *f)
 {
     int why = restore(f); /* beside a void record the word would say nothing */
     if (why == 0)
-        why = cm_record_write_wish(&f->cache->media, f->place, &f->id, wish_of(f));
+        why = cm_record_write_attr(&f->cache->media, f->place, &f->id, attr_of(f));
     const int e = why ? cm_file_abandon_record(f, why) : 0;
     return e || why == 0 ? e : why == CM_ESEAL ? CM_NOT_RECORDED : CM_EIO;
 }
 
-void cm_file_wish_recorded(const struct cm_cache *c, uint64_t place, const struct cm_record *r,
+void cm_file_attr_recorded(const struct cm_cache *c, uint64_t place, const struct cm_record *r,
                            cm_file_info *info)
 {
-    const struct cm_record_wish wish = cm_record_wish(&c->media, place, r);
-    info->keep = wish.keep;
-    info->group = wish.group;
+    const struct cm_record_attr attr = cm_record_attr(&c->media, place, r);
+    info->keep = attr.keep;
+    info->group = attr.group;
 }
 
 int cm_file_write_expiry(struct cm_object *f, int64_t wall_ns)

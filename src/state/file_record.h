@@ -26,9 +26,9 @@ void cm_file_restore_record(struct cm_object *f);
 int cm_file_write_size(struct cm_object *f);
 /* Writes into the file's record whether it is kept, and its group, durably. CM_EIO,
  * CM_NOT_RECORDED: that cannot be, and the file goes on without a record. CM_EFORGET. */
-int cm_file_write_wish(struct cm_object *f);
+int cm_file_write_attr(struct cm_object *f);
 /* The same in the record of a file that is not attached. */
-void cm_file_wish_recorded(const struct cm_cache *c, uint64_t place, const struct cm_record *r,
+void cm_file_attr_recorded(const struct cm_cache *c, uint64_t place, const struct cm_record *r,
                            cm_file_info *info);
 /* Writes the end of the file's life, durably; 0: none. If that fails, the file goes on without a
  * record. CM_EFORGET. */

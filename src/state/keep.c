@@ -3,7 +3,7 @@
  * keep.c - files whose blocks are not evicted.
  *
  * Owns: the table of kept incarnations, which leads from a header to "this one stays", and the sum
- * of what is promised. What lasts is in the record of the file (CM_RECORD_WISH).
+ * of what is promised. What lasts is in the record of the file (CM_RECORD_ATTR).
  *
  * How: an open reads nothing. If there are kept files, the file table is looked at as evictions go
  * on, and whenever somebody wants to know; until then no block of an earlier session is evicted.
@@ -174,7 +174,7 @@ static void load_bucket(struct cm_cache *c, uint64_t bucket)
     assert(cm_lock_is_held(&c->files_lock));
     for (uint64_t p = bucket * CM_RECORD_WAYS; p < (bucket + 1) * CM_RECORD_WAYS; p++) {
         (void)cm_record_at(m, p, &r, &whole); /* unreadable: not whole */
-        if (whole && cm_record_wish(m, p, &r).keep && !cm_file_place_is_open(c, p))
+        if (whole && cm_record_attr(m, p, &r).keep && !cm_file_place_is_open(c, p))
             cm_keep_move(c, r.incarnation, r.incarnation, cm_record_size(m, p, &r));
     }
 }

@@ -169,7 +169,7 @@ static void load_bucket(struct cm_cache *c, uint64_t bucket)
     assert(cm_lock_is_held(&c->files_lock));
     for (uint64_t p = bucket * CM_RECORD_WAYS; p < (bucket + 1) * CM_RECORD_WAYS; p++) {
         (void)cm_record_at(&c->media, p, &r, &whole); /* unreadable: not whole */
-        const uint32_t group = whole ? cm_record_wish(&c->media, p, &r).group : 0;
+        const uint32_t group = whole ? cm_record_attr(&c->media, p, &r).group : 0;
         const uint32_t share = cm_quota_share(c, group);
         if (share > 0 && !cm_file_place_is_open(c, p))
             cm_quota_move(c, 0, r.incarnation, share);

@@ -355,7 +355,7 @@ static void crash_again(const struct snapshot *now, const struct floor *must,
     size_t n;
     struct floor floor = *must;
     floor.clean = false;
-    memcpy(floor.wrong_wish, closed->wrong_wish, sizeof(floor.wrong_wish));
+    memcpy(floor.wrong_attr, closed->wrong_attr, sizeof(floor.wrong_attr));
     unsigned level = rec_level(++t.depth);
     rep_reset();
     const struct event *e = rec_log(&n);
@@ -384,7 +384,7 @@ static void both(struct floor *must, const struct floor *after)
                 memcmp(must->proof[f], after->proof[f], CM_PROOF_BYTES) != 0)
                 must->must[f][i] = 0;
     for (int f = 0; f < FILES; f++)
-        must->wrong_wish[f] &= after->wrong_wish[f];
+        must->wrong_attr[f] &= after->wrong_attr[f];
 }
 
 /* The floor at the next checkpoint of the log, or at its end. */

@@ -54,7 +54,7 @@ QUOTA = [
     _m('quota, superblock', 'the superblock says that records may say so', 'unit quota later',
        FILE, 'e = cm_super_compat(&c->super, CM_COMPAT_GROUP, true);', 'e = 0;'),
     _m('quota, attach', 'an attached file is in the group of its record', 'unit quota record',
-       ATTACH, 'f->group = wish.group;', 'f->group = 0;'),
+       ATTACH, 'f->group = attr.group;', 'f->group = 0;'),
     _m('quota, version', 'another version is in the group, too', 'unit quota record', FILE,
        '        cm_quota_move(f->cache, f->incarnation, incarnation, f->share);\n',
        '        (void)0;\n'),

@@ -136,8 +136,8 @@ REGIONS = [
     f->want = false;
 '''),
     _m('intents of a new version', 'a new version has the intents of the one before',
-       'unit file record_order', 'state/file_record.c', 'wish_of(f), anew ? &g : NULL);',
-       'wish_of(f), g.known ? NULL : &g);'),
+       'unit file record_order', 'state/file_record.c', 'attr_of(f), anew ? &g : NULL);',
+       'attr_of(f), g.known ? NULL : &g);'),
     _m('sync, open at its begin', 'a sync proves nothing when a bracket was open',
        'unit file region_sync', REGION, 'g->unsynced & ~s->opaque[2];', 'g->unsynced;'),
     _m('sync, begun since', 'a sync proves nothing about what began since',

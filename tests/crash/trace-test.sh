@@ -70,7 +70,7 @@ N | write | cm_record_write < cm_file_write_record | record N sum
 N | write | cm_record_write < cm_file_write_record | record N sum of size
 N | flush | cm_record_write < cm_file_write_record | record N, file id to flags
 N | flush | cm_record_write < cm_file_write_record | record N, birth to since
-N | flush | cm_record_write < cm_file_write_record | record N, state word to wish
+N | flush | cm_record_write < cm_file_write_record | record N, state word to attributes
 N | fence | cm_record_write < cm_file_write_record
 END
 same "a fill and a bracket: functions and what they change" "$work/want" "$work/have"

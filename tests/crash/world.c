@@ -401,7 +401,7 @@ void attach(int f, bool sole)
     cm_validator v = validator_of(&w.now, f, w.now.tick);
     must(cm_file_open(w.cache, &w.id[f], &v, sole ? CM_SOLE_WRITER : 0, &w.file[f]), "open");
     w.vague[f] = w.forgotten[f] = false;
-    w.kept_wish[f] |= wish_bit(f); /* as the record says, which need not be durable */
+    w.kept_attr[f] |= attr_bit(f); /* as the record says, which need not be durable */
 }
 
 int open_cache(void)
@@ -659,7 +659,7 @@ void world_reset(enum rules rules, enum start start, uint64_t seed)
     w.now.tick = 1000;
     w.now.boot_tick = 990;
     w.boot = w.now.boot = 1;
-    w.nameless = false;
+    w.nameless = w.was_nameless = false;
     w.mount = UINT_MAX; /* as of memory */
     w.boot_wall = w.now.boot_tick * TICK_NS;
     memset(w.pool, 0, w.room);

@@ -38,8 +38,8 @@ struct floor {
     uint64_t incarnation[FILES];
     /* Of the record. If the crash takes the origin back to an older version, nothing must hit. */
     uint8_t proof[FILES][CM_PROOF_BYTES];
-    /* What its record must not say of a file, if it is still there: a bit for each wish_bit(). */
-    uint8_t wrong_wish[FILES];
+    /* What its record must not say of a file, if it is still there: a bit for each attr_bit(). */
+    uint8_t wrong_attr[FILES];
     unsigned cached; /* number of cached blocks, whether they must hit or not */
     bool clean;      /* the pool was just closed cleanly, and is not open yet */
     bool unborn;     /* the pool is being formatted: there may be none */

@@ -36,19 +36,19 @@ static uint8_t bit_of(uint32_t keep, uint32_t group)
     return group > 1 ? 1u << 4 : (uint8_t)(1u << (2 * group + (keep != 0)));
 }
 
-#define NO_WISH 1u /* bit_of(0, 0) */
-#define ALL_WISHES 0xffu
+#define NO_ATTR 1u /* bit_of(0, 0) */
+#define ALL_ATTRS 0xffu
 
-uint8_t wish_bit(int f)
+uint8_t attr_bit(int f)
 {
     const struct cm_object *file = cm_object_of(w.file[f]);
     return bit_of(at_load_relaxed(&file->keep), at_load_relaxed(&file->group));
 }
 
 /* A file that is cold may have lost its record. */
-bool is_wish_wrong(const struct floor *must, int f, bool warm, uint8_t bit)
+bool is_attr_wrong(const struct floor *must, int f, bool warm, uint8_t bit)
 {
-    return (must->wrong_wish[f] & bit) && (warm || bit != NO_WISH);
+    return (must->wrong_attr[f] & bit) && (warm || bit != NO_ATTR);
 }
 
 /* Where a block is cached. bytes 0: nowhere. */
@@ -85,14 +85,15 @@ static void find_floor(struct floor *fl, bool closed)
     for (int f = 0; f < FILES && w.cache; f++) {
         const struct cm_object *file = cm_object_of(w.file[f]);
         if (w.forgotten[f])
-            fl->wrong_wish[f] = ALL_WISHES & ~NO_WISH;
+            fl->wrong_attr[f] = ALL_ATTRS & ~NO_ATTR;
         if (!file)
             continue;
         fl->incarnation[f] = file->incarnation;
         memcpy(fl->proof[f], file->validator.proof, CM_PROOF_BYTES);
         if (!w.vague[f] && !w.cache->broken && file->place != CM_NO_PLACE)
-            fl->wrong_wish[f] = ALL_WISHES & ~wish_bit(f);
+            fl->wrong_attr[f] = ALL_ATTRS & ~attr_bit(f);
         bool covered = !w.vague[f] && !w.cache->broken && file->has_validator &&
+                       !(w.was_nameless && w.cache->super.now.failed_boot != 0) &&
                        !file->validator.racy && !file->want && !file->bypassed &&
                        file->place != CM_NO_PLACE;
         for (unsigned i = 0; i < blocks_of(f); i++) {
@@ -132,7 +133,7 @@ void keep_all(void)
 {
     for (int f = 0; f < FILES; f++) {
         w.kept_record[f] = record_of(cm_object_of(w.file[f]));
-        w.kept_wish[f] = wish_bit(f);
+        w.kept_attr[f] = attr_bit(f);
         for (unsigned i = 0; i < blocks_of(f); i++)
             w.kept[f][i] = whole(where(cm_object_of(w.file[f]), block_number(f, i)));
     }
@@ -145,7 +146,7 @@ static void limit_to_kept(struct floor *fl)
         return;
     for (int f = 0; f < FILES && w.cache; f++) {
         const struct cm_object *file = cm_object_of(w.file[f]);
-        fl->wrong_wish[f] &= (uint8_t)~w.kept_wish[f];
+        fl->wrong_attr[f] &= (uint8_t)~w.kept_attr[f];
         if (!file)
             continue;
         const struct cm_record r = record_of(file);
@@ -180,7 +181,7 @@ uint64_t world_context(const struct snapshot *s, const struct floor *must)
     uint64_t h = hash_words(s->hash, must->must, sizeof(must->must));
     h = hash_words(h, must->proof, sizeof(must->proof));
     for (int f = 0; f < FILES; f++)
-        h = h * 257 + must->wrong_wish[f];
+        h = h * 257 + must->wrong_attr[f];
     return h * 4 + must->unborn * 2u + (w.damaged > 0);
 }
 
@@ -254,8 +255,8 @@ static const char *judge_file(cm_cache *c, const struct snapshot *s, int f,
         return "a wrong size";
     if (!is_name(f, info.name))
         return "a wrong name";
-    if (is_wish_wrong(must, f, info.kept != 0, bit_of(info.keep, info.group))) {
-        snprintf(text, sizeof(text), "file %d is kept %u, in group %u, as nobody wished last", f,
+    if (is_attr_wrong(must, f, info.kept != 0, bit_of(info.keep, info.group))) {
+        snprintf(text, sizeof(text), "file %d is kept %u, in group %u, as nobody said last", f,
                  info.keep, info.group);
         return text;
     }
@@ -320,11 +321,11 @@ static const char *store_again(cm_file *c_file, struct floor *closed)
 }
 
 /* What this session has found is durable. A file that is cold begins anew. */
-static void note_wishes(cm_file **file, struct floor *closed)
+static void note_attrs(cm_file **file, struct floor *closed)
 {
     for (int f = 0; f < FILES; f++) {
         const struct cm_object *o = cm_object_of(file[f]);
-        closed->wrong_wish[f] = o->kept ? ALL_WISHES & ~bit_of(o->keep, o->group) : 0;
+        closed->wrong_attr[f] = o->kept ? ALL_ATTRS & ~bit_of(o->keep, o->group) : 0;
     }
 }
 
@@ -332,7 +333,7 @@ static const char *recover(cm_cache *c, cm_file **file, struct floor *closed)
 {
     cm_check_report r = { .struct_size = sizeof(r) };
     const char *wrong = NULL;
-    note_wishes(file, closed);
+    note_attrs(file, closed);
     if (cm_check(c, CM_CHECK_REPAIR, NULL, NULL, &r) < 0)
         return "the pool cannot be repaired";
     if (c->emptied)

@@ -266,6 +266,7 @@ static void op_write_sync(void)
 static void op_sync_failed(void)
 {
     cm_sync s;
+    w.tangled = w.tangled || w.was_nameless;
     must(cm_sync_begin(w.file[FILE_A], &s), "cm_sync_begin");
     must(cm_sync_end(w.file[FILE_A], &s, 0, NULL), "cm_sync_end");
     w.now.file[FILE_A].failed = true; /* from here on: who dies before it has told nobody */
@@ -406,7 +407,7 @@ static void keep(int f)
         must(e, "cm_file_set_keep");
     /* Where that is synced, all that was said before is on the disk, too. */
     const bool synced = e == 0 && at_load_relaxed(&w.cache->settling.on) == CM_SETTLING_ON;
-    w.kept_wish[f] = wish_bit(f) | (synced ? 0 : w.kept_wish[f]);
+    w.kept_attr[f] = attr_bit(f) | (synced ? 0 : w.kept_attr[f]);
 }
 static void op_keep(void)
 {
@@ -421,7 +422,7 @@ static void op_group(void)
     cm_file_info info = { .struct_size = sizeof(info) };
     must(cm_file_get_info(w.file[FILE_A], &info), "cm_file_get_info");
     must(cm_file_set_group(w.file[FILE_A], !info.group), "cm_file_set_group");
-    w.kept_wish[FILE_A] |= wish_bit(FILE_A);
+    w.kept_attr[FILE_A] |= attr_bit(FILE_A);
 }
 static void op_ttl(void)
 {
@@ -532,7 +533,7 @@ static void op_emptied(void)
     end_open(false);
     must(cm_settle_failed(w.cache), "cm_settle_failed");
     for (int f = 0; f < FILES; f++) {
-        w.kept_wish[f] |= 1; /* nothing: a crash of the system may take the rest of its record */
+        w.kept_attr[f] |= 1; /* nothing: a crash of the system may take the rest of its record */
         detach(f);
     }
     attach_all(&nothing);

@@ -51,7 +51,7 @@ extern struct world {
         uint64_t slot, w0;
     } kept[FILES][MAX_BLOCKS];
     struct cm_record kept_record[FILES];
-    uint8_t kept_wish[FILES]; /* all that may be durable, as wish_bit() */
+    uint8_t kept_attr[FILES]; /* all that may be durable, as attr_bit() */
     bool forgotten[FILES];    /* and not attached since */
     /* Seen after a process died, but perhaps not durable: no caller was told that it is stored. */
     bool unsure[FILES][MAX_BLOCKS];
@@ -71,6 +71,8 @@ extern struct world {
     uint64_t seed; /* for what power cuts leave */
     unsigned boot; /* identity and time that the library is told */
     bool nameless; /* it is not told the boot */
+    /* It was not, so a failed fsync may count for any boot: then nothing must hit. */
+    bool was_nameless;
     unsigned mount;
     int64_t boot_wall;
     uint8_t *buf, *other_buf;
@@ -155,8 +157,8 @@ void suspect(uint8_t *pool, int f, unsigned i);
 /* Without DAX: all that is cached now is durable. */
 void keep_all(void);
 /* What an attached file is: whether it is kept, and its group. */
-uint8_t wish_bit(int f);
+uint8_t attr_bit(int f);
 /* Is that what it must not be? */
-bool is_wish_wrong(const struct floor *must, int f, bool warm, uint8_t bit);
+bool is_attr_wrong(const struct floor *must, int f, bool warm, uint8_t bit);
 
 #endif

@@ -19,8 +19,8 @@ static void open_warm(const struct floor *before)
     live_arena.used = 0;
     open_pool(before);
     for (int f = 0; f < FILES; f++) {
-        if (is_wish_wrong(before, f, cm_object_of(w.file[f])->kept, wish_bit(f)) && !rec_failed())
-            w.wrong = "a file is kept, or in a group, as nobody wished last";
+        if (is_attr_wrong(before, f, cm_object_of(w.file[f])->kept, attr_bit(f)) && !rec_failed())
+            w.wrong = "a file is kept, or in a group, as nobody said last";
         for (unsigned i = 0; i < blocks_of(f); i++) {
             struct cm_key k = cm_region_key(
                 cm_object_of(w.file[f]), cm_object_of(w.file[f])->incarnation, block_number(f, i));
@@ -88,6 +88,7 @@ static void be_there(enum there what)
 {
     struct snapshot here = { .hash = 0 };
     const int64_t wall = w.boot_wall;
+    w.tangled = w.tangled || (w.was_nameless && what == FAILED);
     if (what == FAILED)
         must(cm_super_sync_failed(&w.cache->super, false), "cm_super_sync_failed");
     if (what != ATTACHED)
@@ -116,6 +117,7 @@ static void elsewhere(enum there what)
     close_pool();
     w.boot = here;
     w.nameless = nameless != (what == NAMELESS);
+    w.was_nameless = w.was_nameless || w.nameless;
     checkpoint();
     live_arena.used = 0;
     open_pool(&nothing);
@@ -148,6 +150,7 @@ void op_nameless(void)
     close_pool();
     checkpoint();
     w.nameless = !w.nameless;
+    w.was_nameless = true;
     live_arena.used = 0;
     open_pool(&nothing);
     keep_all();

@@ -204,10 +204,10 @@ static void fix_record(const struct world *w, uint64_t key, uint64_t place, unsi
                                 r->words[CM_RECORD_HITS]);
     }
     if (which & 64) {
-        const uint64_t word = r->words[CM_RECORD_WISH];
-        const struct cm_record_wish wish = { (word & CM_WISH_KEEP) != 0, (uint32_t)(word >> 32) };
+        const uint64_t word = r->words[CM_RECORD_ATTR];
+        const struct cm_record_attr attr = { (word & CM_ATTR_KEEP) != 0, (uint32_t)(word >> 32) };
 
-        r->words[CM_RECORD_WISH] = cm_format_wish_word(key, place, &r->id, wish);
+        r->words[CM_RECORD_ATTR] = cm_format_attr_word(key, place, &r->id, attr);
     }
     if ((which & 16) && w->geo.name_offset)
         r->words[CM_RECORD_NAME] = cm_format_name_sum(key, place, &r->id, name);

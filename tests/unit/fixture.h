@@ -296,22 +296,22 @@ static inline uint64_t *cell_of(cm_cache *c, uint64_t bucket, unsigned i)
 }
 
 /* Writes a record as of a file that is attached in this boot, with no intent. */
-static inline int put_record_wish(const cm_cache *c, uint64_t place, struct cm_record *r,
-                                  struct cm_record_wish wish)
+static inline int put_record_attr(const cm_cache *c, uint64_t place, struct cm_record *r,
+                                  struct cm_record_attr attr)
 {
     const struct cm_record_regions g = { .known = true, .boot = c->super.now.boot_number };
-    return cm_record_write(&c->media, place, r, wish, &g);
+    return cm_record_write(&c->media, place, r, attr, &g);
 }
 
 static inline int put_record(const cm_cache *c, uint64_t place, struct cm_record *r)
 {
-    return put_record_wish(c, place, r, (struct cm_record_wish){ 0 });
+    return put_record_attr(c, place, r, (struct cm_record_attr){ 0 });
 }
 
 /* The same of a file that is kept. */
 static inline int put_kept(const cm_cache *c, uint64_t place, struct cm_record *r)
 {
-    return put_record_wish(c, place, r, (struct cm_record_wish){ .keep = true });
+    return put_record_attr(c, place, r, (struct cm_record_attr){ .keep = true });
 }
 
 static inline struct cm_record *record_of(cm_cache *c, uint64_t place)

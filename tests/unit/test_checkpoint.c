@@ -818,7 +818,7 @@ static void test_last_record(void)
     const uint64_t last = p.c->media.geo.record_buckets * CM_RECORD_WAYS - 1;
     CHECK(last >= 4095); /* more than 64 words of bits */
     const struct cm_record_regions g = { .known = true, .intents = 5 };
-    const struct cm_record_wish none = { 0 };
+    const struct cm_record_attr none = { 0 };
     CHECK_EQ(cm_super_incarnation(&p.c->super, &r.incarnation), 0);
     for (uint64_t at = last - 2; at <= last; at++)
         CHECK_EQ(cm_record_write(&p.c->media, at, &r, none, &g), 0);

@@ -527,7 +527,7 @@ static void test_unreadable_record(void)
 /* ---- The order of stores to a record --------------------------------------------------------- */
 
 static struct cm_cache *watched;
-/* R body or size written, S "since" words, M state word, I intents, E end of life, W wish, D
+/* R body or size written, S "since" words, M state word, I intents, E end of life, W attr, D
  * dropped, f flushed */
 static char order[64];
 static size_t orders;
@@ -539,7 +539,7 @@ static char letter_of(uint64_t in)
            : in == offsetof(struct cm_record, xxh3)                  ? 'D'
            : in == offsetof(struct cm_record, state)                 ? 'M'
            : in == offsetof(struct cm_record, expires)               ? 'E'
-           : in == offsetof(struct cm_record, words[CM_RECORD_WISH]) ? 'W'
+           : in == offsetof(struct cm_record, words[CM_RECORD_ATTR]) ? 'W'
            : in >= offsetof(struct cm_record, words)                 ? 0
            : in >= offsetof(struct cm_record, since)                 ? 'S'
                                                                      : 'I';

@@ -119,8 +119,8 @@ static void test_golden_record(void)
     for (unsigned i = 0; i < CM_SINCE_WORDS; i++)
         r.since[i] = cm_format_since_word(GOLDEN_KEY, 13, r.incarnation, i, since);
     CHECK(memcmp(&r, golden_record, sizeof(r)) == 0);
-    const struct cm_record_wish wish = { .keep = true, .group = 0x11223344 };
-    CHECK_EQ(cm_format_wish_word(GOLDEN_KEY, 13, &golden_id, wish), GOLDEN_WISH);
+    const struct cm_record_attr attr = { .keep = true, .group = 0x11223344 };
+    CHECK_EQ(cm_format_attr_word(GOLDEN_KEY, 13, &golden_id, attr), GOLDEN_ATTR);
     CHECK_EQ(cm_format_used_word(GOLDEN_KEY, 13, &golden_id, 1700000000, 4096), GOLDEN_USED);
     CHECK_EQ(cm_format_time_word(GOLDEN_KEY, 13, &r, INT64_C(1700000000900000000)), GOLDEN_EXPIRES);
     CHECK_EQ(cm_format_state_word(GOLDEN_KEY, 13, r.incarnation, false, 5), GOLDEN_STATE_CLEAN);

@@ -139,38 +139,38 @@ static void test_records_over(void)
 
 /* ---- The word of a record -------------------------------------------------------------------- */
 
-static bool wishes(struct cm_record_wish wish, bool keep, uint32_t group)
+static bool says(struct cm_record_attr attr, bool keep, uint32_t group)
 {
-    return wish.keep == keep && wish.group == group;
+    return attr.keep == keep && attr.group == group;
 }
 
 /* Of another place, file or pool, or with a wrong bit: it says nothing. */
-static void test_wish_flips(void)
+static void test_attr_flips(void)
 {
     const cm_file_id id = { UINT64_C(0x1122334455667788), 99 };
     const uint64_t key = UINT64_C(0xbb7887b621f2f915);
     for (unsigned i = 0; i < 6; i++) {
         CASE("i %u", i);
         const uint32_t groups[] = { 0, 1, UINT32_MAX };
-        const struct cm_record_wish wish = { i & 1, groups[i / 2] };
-        const uint64_t word = cm_format_wish_word(key, 13, &id, wish);
+        const struct cm_record_attr attr = { i & 1, groups[i / 2] };
+        const uint64_t word = cm_format_attr_word(key, 13, &id, attr);
         CHECK_EQ(word == 0, i == 0);
-        CHECK(wishes(cm_format_wish(key, 13, &id, word), wish.keep, wish.group));
+        CHECK(says(cm_format_attr(key, 13, &id, word), attr.keep, attr.group));
         for (unsigned bit = 0; bit < 64; bit++) {
             CASE("bit %u", bit);
             const uint64_t one = UINT64_C(1) << bit;
             const cm_file_id hi = { id.hi ^ one, id.lo }, lo = { id.hi, id.lo ^ one };
-            CHECK(wishes(cm_format_wish(key, 13, &id, word ^ one), false, 0));
-            CHECK(wishes(cm_format_wish(key ^ one, 13, &id, word), false, 0));
-            CHECK(wishes(cm_format_wish(key, 13 ^ one, &id, word), false, 0));
-            CHECK(wishes(cm_format_wish(key, 13, &hi, word), false, 0));
-            CHECK(wishes(cm_format_wish(key, 13, &lo, word), false, 0));
+            CHECK(says(cm_format_attr(key, 13, &id, word ^ one), false, 0));
+            CHECK(says(cm_format_attr(key ^ one, 13, &id, word), false, 0));
+            CHECK(says(cm_format_attr(key, 13 ^ one, &id, word), false, 0));
+            CHECK(says(cm_format_attr(key, 13, &hi, word), false, 0));
+            CHECK(says(cm_format_attr(key, 13, &lo, word), false, 0));
         }
     }
 }
 
 /* The calls write one word of the record, and nothing that a crash could tear. */
-static void test_wish_alone(void)
+static void test_attr_alone(void)
 {
     struct pool p;
     REQUIRE(pool_new(&p, 4 * MIB) == 0);
@@ -181,10 +181,10 @@ static void test_wish_alone(void)
         CASE("i %u", i);
         CHECK_EQ(cm_file_set_keep(f, i & 1), 0);
         CHECK_EQ(cm_file_set_group(f, i & 2 ? 7 : 0), 0);
-        CHECK_EQ(memcmp(r, &was, offsetof(struct cm_record, words[CM_RECORD_WISH])), 0);
+        CHECK_EQ(memcmp(r, &was, offsetof(struct cm_record, words[CM_RECORD_ATTR])), 0);
         CHECK_EQ(info_of(f).keep, i & 1);
         CHECK_EQ(info_of(f).group, i & 2 ? 7 : 0);
-        CHECK_EQ(r->words[CM_RECORD_WISH] == 0, i == 0);
+        CHECK_EQ(r->words[CM_RECORD_ATTR] == 0, i == 0);
     }
     pool_crash(&p);
     (void)pool_up(&p);
@@ -195,43 +195,43 @@ static void test_wish_alone(void)
     pool_end(&p);
 }
 
-/* What is wished for a file outlives its versions. It is not the next file's, and the word stays
+/* What was said of a file outlives its versions. It is not the next file's, and the word stays
  * until that file says something; and a file that was forgotten has none. */
-static void test_wish_belongs(void)
+static void test_attr_belongs(void)
 {
     struct pool p;
     REQUIRE(pool_new(&p, 4 * MIB) == 0);
     const struct cm_media *m = &p.c->media;
-    const struct cm_record_wish kept = { true, 5 }, none = { false, 0 }, group = { false, 6 };
+    const struct cm_record_attr kept = { true, 5 }, none = { false, 0 }, group = { false, 6 };
     struct cm_record one = { .id = id_of(1), .incarnation = 10 };
     struct cm_record two = { .id = id_of(2), .incarnation = 20 };
-    CHECK(wishes(cm_record_wish(m, 3, NULL), false, 0));
-    CHECK_EQ(put_record_wish(p.c, 3, &one, kept), 0);
-    const uint64_t word = record_of(p.c, 3)->words[CM_RECORD_WISH];
-    CHECK(wishes(cm_record_wish(m, 3, record_of(p.c, 3)), true, 5));
+    CHECK(says(cm_record_attr(m, 3, NULL), false, 0));
+    CHECK_EQ(put_record_attr(p.c, 3, &one, kept), 0);
+    const uint64_t word = record_of(p.c, 3)->words[CM_RECORD_ATTR];
+    CHECK(says(cm_record_attr(m, 3, record_of(p.c, 3)), true, 5));
     one.incarnation++;
-    CHECK_EQ(put_record_wish(p.c, 3, &one, kept), 0);
-    CHECK_EQ(record_of(p.c, 3)->words[CM_RECORD_WISH], word);
-    CHECK_EQ(put_record_wish(p.c, 3, &two, none), 0);
-    CHECK(wishes(cm_record_wish(m, 3, record_of(p.c, 3)), false, 0));
-    CHECK_EQ(record_of(p.c, 3)->words[CM_RECORD_WISH], word);
-    CHECK_EQ(put_record_wish(p.c, 3, &one, none), 0);
-    CHECK_EQ(record_of(p.c, 3)->words[CM_RECORD_WISH], 0);
-    CHECK_EQ(put_record_wish(p.c, 3, &two, group), 0);
-    CHECK(wishes(cm_record_wish(m, 3, record_of(p.c, 3)), false, 6));
+    CHECK_EQ(put_record_attr(p.c, 3, &one, kept), 0);
+    CHECK_EQ(record_of(p.c, 3)->words[CM_RECORD_ATTR], word);
+    CHECK_EQ(put_record_attr(p.c, 3, &two, none), 0);
+    CHECK(says(cm_record_attr(m, 3, record_of(p.c, 3)), false, 0));
+    CHECK_EQ(record_of(p.c, 3)->words[CM_RECORD_ATTR], word);
+    CHECK_EQ(put_record_attr(p.c, 3, &one, none), 0);
+    CHECK_EQ(record_of(p.c, 3)->words[CM_RECORD_ATTR], 0);
+    CHECK_EQ(put_record_attr(p.c, 3, &two, group), 0);
+    CHECK(says(cm_record_attr(m, 3, record_of(p.c, 3)), false, 6));
     pool_end(&p);
 }
 
 /* The word of a file that comes back cannot be written, or not durably: no body is. */
-static void test_wish_unwritable(void)
+static void test_attr_unwritable(void)
 {
     struct pool p;
-    const struct cm_record_wish kept = { true, 5 };
+    const struct cm_record_attr kept = { true, 5 };
     for (unsigned step = 1; step <= 2; step++) {
         CASE("step %u", step);
         REQUIRE(pool_new(&p, 4 * MIB) == 0);
         struct cm_record one = { .id = id_of(1), .incarnation = 10 };
-        CHECK_EQ(put_record_wish(p.c, 3, &one, kept), 0);
+        CHECK_EQ(put_record_attr(p.c, 3, &one, kept), 0);
         one.incarnation++;
         count_begin(&p.c->media, step);
         CHECK_EQ(put_record(p.c, 3, &one), CM_EIO);
@@ -242,7 +242,7 @@ static void test_wish_unwritable(void)
 }
 
 /* A new epoch made the record void. It is written again, so that the word counts beside it. */
-static void test_wish_emptied(void)
+static void test_attr_emptied(void)
 {
     struct pool p;
     for (unsigned i = 0; i < 2; i++) {
@@ -263,6 +263,6 @@ static void test_wish_emptied(void)
 }
 
 const struct harness_test keep_records_tests[] = {
-    TEST(records),      TEST(records_over),    TEST(wish_flips),   TEST(wish_alone),
-    TEST(wish_belongs), TEST(wish_unwritable), TEST(wish_emptied), TEST_END,
+    TEST(records),      TEST(records_over),    TEST(attr_flips),   TEST(attr_alone),
+    TEST(attr_belongs), TEST(attr_unwritable), TEST(attr_emptied), TEST_END,
 };

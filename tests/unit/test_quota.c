@@ -633,12 +633,12 @@ static void test_hostile(void)
     const uint64_t places = p.c->media.geo.record_buckets * CM_RECORD_WAYS;
     for (uint64_t at = 0; at < places; at++) {
         struct cm_record r = { .id = id_of(1000 + at) };
-        const struct cm_record_wish wish = { .group = at % 2 ? G1 : UINT32_MAX };
+        const struct cm_record_attr attr = { .group = at % 2 ? G1 : UINT32_MAX };
         if (at == cm_object_of(f)->place)
             continue;
         r.incarnation = at % 3 ? cm_object_of(f)->incarnation : at + 1;
         r.size = at % 2 ? UINT64_MAX - 1 : CM_SIZE_UNKNOWN;
-        CHECK_EQ(put_record_wish(p.c, at, &r, wish), 0);
+        CHECK_EQ(put_record_attr(p.c, at, &r, attr), 0);
     }
     pool_crash(&p);
     (void)pool_up(&p);

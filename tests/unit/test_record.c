@@ -28,7 +28,7 @@ static bool whole_at(struct pool *p, uint64_t place)
     return whole;
 }
 
-static const struct cm_record_wish no_wish;
+static const struct cm_record_attr no_attr;
 
 static void test_write_and_drop(void)
 {
@@ -39,7 +39,7 @@ static void test_write_and_drop(void)
     CHECK(!whole_at(&p, 3));
     CHECK_EQ(put_record(p.c, 3, &r), 0);
     uint64_t state = record_of(p.c, 3)->state;
-    CHECK_EQ(cm_record_write(&p.c->media, 3, &r, no_wish, NULL), 0);
+    CHECK_EQ(cm_record_write(&p.c->media, 3, &r, no_attr, NULL), 0);
     CHECK_EQ(cm_record_at(&p.c->media, 3, &got, &whole), 0);
     CHECK(whole);
     CHECK(memcmp(&got, &r, CM_RECORD_BODY_BYTES) == 0);
@@ -121,7 +121,7 @@ static void test_regions(void)
         g.since[i] = (uint8_t)(i * 5);
     cm_record_regions(m, 3, record_of(p.c, 3), &seen); /* never written */
     CHECK(!seen.known && seen.unknown == UINT64_MAX && seen.intents == UINT64_MAX);
-    CHECK_EQ(cm_record_write(m, 3, &r, no_wish, &g), 0);
+    CHECK_EQ(cm_record_write(m, 3, &r, no_attr, &g), 0);
     CHECK_EQ(cm_record_at(m, 3, &got, &whole), 0);
     CHECK(whole);
     cm_record_regions(m, 3, &got, &seen);
@@ -192,7 +192,7 @@ enum {
     SIZE,
     SETTLE,
     EXPIRY,
-    WISH,
+    ATTR,
     STOP,
     DROP
 };
@@ -203,9 +203,9 @@ static int record_call(struct cm_media *m, unsigned call)
     const struct cm_record_regions g = { .known = true, .boot = 1 };
     switch (call) {
     case WRITE:
-        return cm_record_write(m, 3, &r, no_wish, &g);
+        return cm_record_write(m, 3, &r, no_attr, &g);
     case WRITE_BODY:
-        return cm_record_write(m, 3, &r, no_wish, NULL);
+        return cm_record_write(m, 3, &r, no_attr, NULL);
     case INTENTS:
         return cm_record_write_intents(m, 3, r.incarnation, 5);
     case SETTLE_INTENTS:
@@ -220,8 +220,8 @@ static int record_call(struct cm_media *m, unsigned call)
         return cm_record_settle(m, 3);
     case EXPIRY:
         return cm_record_write_expiry(m, 3, &r, 1);
-    case WISH:
-        return cm_record_write_wish(m, 3, &r.id, (struct cm_record_wish){ true, 1 });
+    case ATTR:
+        return cm_record_write_attr(m, 3, &r.id, (struct cm_record_attr){ true, 1 });
     case STOP:
         return cm_record_stop(m, 3);
     default:
@@ -241,7 +241,7 @@ static void test_steps_fail(void)
                                       [SIZE] = 2,
                                       [SETTLE] = 1,
                                       [EXPIRY] = 2,
-                                      [WISH] = 2,
+                                      [ATTR] = 2,
                                       [STOP] = 1,
                                       [DROP] = 3 };
     struct pool p;
@@ -277,7 +277,7 @@ static void test_flushed(void)
 {
     static const unsigned lines[] = {
         [WRITE] = 15,  [WRITE_BODY] = 3 + 8, [SETTLE_INTENTS] = 2, [SIZE] = 8,
-        [SETTLE] = 15, [EXPIRY] = 8,         [WISH] = 8,           [DROP] = 3
+        [SETTLE] = 15, [EXPIRY] = 8,         [ATTR] = 8,           [DROP] = 3
     };
     struct pool p;
     REQUIRE(pool_new(&p, MIB) == 0);

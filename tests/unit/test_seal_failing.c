@@ -294,7 +294,7 @@ static int grouping(struct scene *t)
     CHECK(e == 0 || e == CM_ESEAL);
     const struct cm_media *const m = &t->s.p.c->media;
     const uint64_t place = cm_object_of(t->f[0])->place;
-    CHECK(e != 0 || cm_record_wish(m, place, record_of(t->s.p.c, place)).group == 3);
+    CHECK(e != 0 || cm_record_attr(m, place, record_of(t->s.p.c, place)).group == 3);
     return e;
 }
 
@@ -305,7 +305,7 @@ static void test_failing_keep(void)
 }
 
 /* A new epoch made the record void, and it cannot be sealed again: the file has none. */
-static void test_failing_wish(void)
+static void test_failing_attr(void)
 {
     struct scene t;
     begin(&t, false);
@@ -476,7 +476,7 @@ const struct harness_test seal_failing_tests[] = {
     TEST(failing_lookup),
     TEST(failing_list),
     TEST(failing_keep),
-    TEST(failing_wish),
+    TEST(failing_attr),
     TEST(failing_check),
     TEST(failing_resize),
     TEST(failing_forget),

@@ -419,7 +419,7 @@ static void test_unsealed(void)
     struct cm_record r, again;
     struct cm_super was[CM_SUPER_COPIES];
     const struct cm_record_regions regions = { .known = true };
-    const struct cm_record_wish none = { 0 };
+    const struct cm_record_attr none = { 0 };
     sealed_make(&s, 2 * MIB, 0);
     cm_file *f = sealed_up(&s, 1);
     const uint64_t place = cm_object_of(f)->place;

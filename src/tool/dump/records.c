@@ -190,7 +190,7 @@ static void put_regions(const struct cm_record *r, const struct cm_record_region
 void dump_record_print(const struct dump_pool *p, const struct dump_record *d, struct dump_out *o)
 {
     const struct cm_record *r = &d->r;
-    const struct cm_record_wish wish = cm_record_wish(&p->media, d->place, r);
+    const struct cm_record_attr attr = cm_record_attr(&p->media, d->place, r);
     struct cm_record_regions g;
 
     dump_name(o, "record", d->place);
@@ -219,9 +219,9 @@ void dump_record_print(const struct dump_pool *p, const struct dump_record *d, s
     dump_hex(o, "end_of_life", r->expires, 16);
     dump_hex(o, "used", r->words[CM_RECORD_USED], 16);
     dump_number(o, "hits", r->words[CM_RECORD_HITS]);
-    dump_hex(o, "wish", r->words[CM_RECORD_WISH], 16);
-    dump_bool(o, "keep", wish.keep);
-    dump_number(o, "group", wish.group);
+    dump_hex(o, "attributes", r->words[CM_RECORD_ATTR], 16);
+    dump_bool(o, "keep", attr.keep);
+    dump_number(o, "group", attr.group);
     dump_number(o, "region_shift", r->region_shift);
     cm_record_regions(&p->media, d->place, r, &g);
     dump_hex(o, "state_word", r->state, 16);

@@ -50,7 +50,7 @@ static const char *const record_words[] = {
     "file id", "file id", "incarnation", "proof", "proof", "proof", "proof", "flags", "birth",
     "zero", "sum", "intents", "intents", "since", "since", "since", "since", "since", "since",
     "since", "since", "since", "since", "since", "state word", "size", "sum of size",
-    "end of life", "last use", "hits", "sum of name", "wish"
+    "end of life", "last use", "hits", "sum of name", "attributes"
 };
 /* clang-format on */
 static const char *const header_words[] = { "w0", "incarnation", "block and valid bytes", "sum" };

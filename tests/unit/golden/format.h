@@ -84,7 +84,7 @@ static const uint8_t golden_record[256] = {
     0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
 };
 /* The same file is kept, in group 0x11223344. */
-#define GOLDEN_WISH UINT64_C(0x11223344868fe1b4)
+#define GOLDEN_ATTR UINT64_C(0x11223344868fe1b4)
 /* The same file, used last 1700000000 seconds after 1970, with 4096 hits. */
 #define GOLDEN_USED UINT64_C(0x6553f100811238a3)
 
