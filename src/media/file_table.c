@@ -74,12 +74,13 @@ void cm_record_load(const struct cm_media *m, const cm_file_id *id, struct cm_re
     s->n = bucket[0] == bucket[1] ? CM_RECORD_WAYS : CM_RECORD_PLACES;
     for (unsigned i = 0; i < CM_RECORD_CHOICES; i++)
         s->first[i] = bucket[i] * CM_RECORD_WAYS;
-    s->any_unproved = false;
+    s->any_unproved = s->any_unreadable = false;
     for (unsigned i = 0; i < s->n; i++) {
         const int e = cm_record_at(m, cm_record_place(s, i), &s->record[i], &s->whole[i]);
         s->unproved[i] = e == CM_ESEAL;
         s->any_unproved |= s->unproved[i];
         s->unreadable[i] = e != 0 && !s->unproved[i];
+        s->any_unreadable |= s->unreadable[i];
     }
 }
 

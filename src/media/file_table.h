@@ -24,7 +24,7 @@ struct cm_record_set {
     bool whole[CM_RECORD_PLACES]; /* readable and its checksum right */
     bool unreadable[CM_RECORD_PLACES];
     bool unproved[CM_RECORD_PLACES]; /* a seal failed: it may be whole. Its bytes are there */
-    bool any_unproved;
+    bool any_unproved, any_unreadable;
 };
 static inline uint64_t cm_record_place(const struct cm_record_set *s, unsigned i)
 {
@@ -38,14 +38,6 @@ static inline bool cm_record_names(const struct cm_record_set *s, unsigned i, co
 static inline bool cm_record_is_of_objects(const struct cm_record *r)
 {
     return memcmp(r->proof, CM_PROOF_OBJECTS, sizeof(CM_PROOF_OBJECTS) - 1) == 0;
-}
-
-static inline bool cm_record_all_readable(const struct cm_record_set *s)
-{
-    unsigned n = 0;
-    while (n < s->n && !s->unreadable[n])
-        n++;
-    return n == s->n;
 }
 
 /* Also if nobody can tell whether it is whole. */

@@ -57,7 +57,7 @@ static uint64_t choose_place(struct cm_cache *c, const struct cm_record_set *b)
     if (free[0] > 0 || free[1] > 0)
         return free[0] >= free[1] ? unused[0] : unused[1];
     const unsigned from = n[0] == 0;
-    if (cm_record_all_readable(b)) /* else a page is missing, and files are not too many */
+    if (!b->any_unreadable) /* else a page is missing, and files are not too many */
         cm_say_once(&c->crowded);
     if (n[from] == 0)
         return CM_NO_PLACE;

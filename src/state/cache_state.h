@@ -143,7 +143,7 @@ struct cm_cache {
     bool directly; /* the pool's memory is the volume itself: no page of it can be out of memory */
     bool readonly;
     bool shared;     /* CM_OPEN_SHARED: another process owns the pool (shared.h) */
-    bool learned;    /* ... and its superblock counted once, while it was owned. Files lock */
+    bool learned;    /* ... and did when its superblock was read last. Files lock */
     bool sync_lasts; /* what is synced on the pool's volume survives a crash of the system */
     bool torn;       /* a crash of the system may have torn what was stored in an earlier boot */
     bool emptied;

@@ -116,9 +116,8 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
     cm_lock_release(&c->super.lock);
     /* Without an owner the number is what this reader expects of the next one, who knows more of
      * the volume. Relaxed: it only says whether a wrong checksum is damage. */
-    if (!c->learned)
-        at_store_relaxed(&c->media.boot, (uint8_t)sb.boot_number);
-    c->learned = c->learned || owned;
+    at_store_relaxed(&c->media.boot, (uint8_t)sb.boot_number);
+    c->learned = owned;
     at_store_release(&c->media.check_key, cm_format_check_key(sb.uuid, sb.epoch));
     return 0;
 }

@@ -131,7 +131,7 @@ SHARED_READERS = [
        'unit shared early', 'state/shared.c', '(c->learned && sb.boot_number',
        '(!first && sb.boot_number'),
     _m('tell, no owner', 'what a reader expects of the next owner is no knowledge',
-       'unit checkpoint reader_stays', 'state/shared.c', 'c->learned || owned;', 'true;'),
+       'unit checkpoint reader_stays', 'state/shared.c', 'c->learned = owned;', 'c->learned = true;'),
     _m('tell, an owner comes', 'an owner may come after the superblock was read',
        'unit checkpoint reader_and_owner', 'state/shared.c', ' || now != *session)', ')'),
     _m('reader, drops', 'a reader takes no damaged slot out of use', 'unit shared damage',

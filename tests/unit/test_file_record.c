@@ -457,6 +457,11 @@ static void test_zero_incarnation(void)
     pool_end(&p);
 }
 
+static bool is_in(const struct pool *p, uint64_t place, const uint8_t *page)
+{
+    return p->base + p->c->media.geo.record_offset + place / CM_RECORD_WAYS * BLK == page;
+}
+
 /* A record that cannot be read now must not bring its incarnation back later. Either all records
  * are unreadable, or those of its own bucket while the other bucket can be read. */
 enum lost { ALL, FIRST, SECOND };
@@ -491,6 +496,8 @@ static void transient(bool forget, enum cm_durability durability, enum lost lost
     } else {
         f = attach_v(&p, 1, &v, 0);
         CHECK_EQ(info_of(f).kept, 0);
+        CHECK_EQ(cm_object_of(f)->place == CM_NO_PLACE, lost == ALL);
+        CHECK(lost == ALL || !is_in(&p, cm_object_of(f)->place, page));
         detach(f);
         f = attach_v(&p, 2, &v, 0); /* perhaps in the same bucket */
         CHECK(put_all(f, 0, 10, 2) > 0);
