@@ -32,8 +32,8 @@ struct cm_media {
     uint64_t slots; /* atomic */
     const struct cm_persist_ops *ops;
     void *ops_ctx;             /* for a recorder; NULL for the CPU's own operations */
-    uint8_t boot;              /* low bits of the superblock's boot_number: stamps what is stored;
-                                * atomic for readers of other processes */
+    uint8_t boot;              /* low bits of the superblock's boot_number: stamps what is stored.
+                                * Atomic where another process owns the pool */
     cm_persist_copy_fn fill;   /* atomic; copies whole blocks; NULL: ops->copy */
     struct cm_plat_file *file; /* NULL: memory */
     bool counted;              /* what is written is added to the stats page */

@@ -163,7 +163,7 @@ static inline bool cm_super_booted(const struct cm_super *sb, uint32_t boot_numb
 }
 static inline bool cm_super_booted_since(const struct cm_superblocks *s, uint32_t boot_number)
 {
-    return cm_super_booted(&s->now, boot_number); /* neither changes while the pool is open */
+    return cm_super_booted(&s->now, boot_number); /* they change under the files lock of a reader */
 }
 /* From now on the records say what a crash of the system leaves: CM_DURABILITY_CHECKPOINT, durably.
  * The whole pool was synced just before. CM_EIO. */

@@ -45,15 +45,13 @@ static bool is_owned(struct cm_cache *c, const struct cm_super *sb, const struct
            cm_plat_file_is_taken(&c->file);
 }
 
-/* Makes of a superblock what the next owner would make of it. false: it would empty the pool.
- * *owned: an owner has judged it, or a later one. */
-static bool judge_super(struct cm_cache *c, struct cm_super *sb, bool *owned)
+/* Makes of a superblock what the next owner would make of it. false: it would empty the pool. */
+static bool judge_super(struct cm_cache *c, struct cm_super *sb)
 {
     struct cm_super_owner me = { .durability = CM_DURABILITY_VOLATILE };
     char volume[PLAT_VOLUME];
     cm_plat_boot_id(me.boot_id);
-    *owned = is_owned(c, sb, &me);
-    if (*owned)
+    if (is_owned(c, sb, &me))
         return true;
     if (c->file.handle != -1) {
         cm_plat_mount_id(&c->file, me.mount_id);
@@ -90,8 +88,6 @@ static bool is_same(const struct cm_cache *c, const struct cm_super *sb)
 static int learn(struct cm_cache *c, uint64_t *session, bool first)
 {
     struct cm_super sb = { .seq = 0 };
-    bool owned;
-    uint64_t now;
     int e = cm_guard_load64(cm_super_session_at(&c->media), session);
     if (e == 0)
         e = read_super(c, &sb);
@@ -105,19 +101,16 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
         return e;
     /* Each hit compares the session with this one. So if it changes from here on, or has changed
      * while the superblock was read, nothing of what was learned is used. Zero is no session: an
-     * owner without room for a new epoch leaves it (cm_super_give_up). */
-    if (e < 0 || *session == 0 || *session % 2 == 1 || !judge_super(c, &sb, &owned) ||
-        (c->learned && sb.boot_number != c->super.now.boot_number))
+     * owner without room for a new epoch leaves it (cm_super_give_up). The number of the boot may
+     * be another one than at the last look: without an owner it is what this reader expects of the
+     * next one, who knows more, or less, of the volume. Each file is judged anew by it. */
+    if (e < 0 || *session == 0 || *session % 2 == 1 || !judge_super(c, &sb))
         return CM_EBUSY;
-    if (cm_guard_load64(cm_super_session_at(&c->media), &now) || now != *session)
-        return CM_EBUSY; /* the owner may have come after the superblock was read */
     cm_lock_acquire(&c->super.lock);
     c->super.now = sb;
     cm_lock_release(&c->super.lock);
-    /* Without an owner the number is what this reader expects of the next one, who knows more of
-     * the volume. Relaxed: it only says whether a wrong checksum is damage. */
+    /* Relaxed: it only says whether a wrong checksum is damage (cm_cache_tears). */
     at_store_relaxed(&c->media.boot, (uint8_t)sb.boot_number);
-    c->learned = owned;
     at_store_release(&c->media.check_key, cm_format_check_key(sb.uuid, sb.epoch));
     return 0;
 }
@@ -125,9 +118,8 @@ static int learn(struct cm_cache *c, uint64_t *session, bool first)
 int cm_shared_begin(struct cm_cache *c)
 {
     uint64_t session, part[CM_PARTS];
-    bool owned;
     memcpy(part, c->super.now.part, sizeof(part));
-    (void)judge_super(c, &c->super.now, &owned); /* its number of boots is that of this reader */
+    (void)judge_super(c, &c->super.now); /* its number of boots is that of this reader */
     (void)learn(c, &session, true);
     c->super.open_mark = UINT64_MAX; /* whether the superblock is older than the pool, the owner
                                       * finds out (cm_super_is_older) */

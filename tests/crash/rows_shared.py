@@ -128,13 +128,11 @@ SHARED_READERS = [
        '    cm_lock_acquire(&c->super.lock);\n    at_store_seq_cst(&c->mode, (uint32_t)mode);\n',
        '    at_store_seq_cst(&c->mode, (uint32_t)mode);\n    cm_lock_acquire(&c->super.lock);\n'),
     _m('tell, early', 'a reader that came before the first owner of a boot learns of it later',
-       'unit shared early', 'state/shared.c', '(c->learned && sb.boot_number',
-       '(!first && sb.boot_number'),
-    _m('tell, no owner', 'what a reader expects of the next owner is no knowledge',
-       'unit checkpoint reader_stays', 'state/shared.c',
-       'c->learned = owned;', 'c->learned = true;'),
-    _m('tell, an owner comes', 'an owner may come after the superblock was read',
-       'unit checkpoint reader_and_owner', 'state/shared.c', ' || now != *session)', ')'),
+       'unit shared early', 'state/shared.c', '!judge_super(c, &sb))',
+       '!judge_super(c, &sb) || (!first && sb.boot_number != c->super.now.boot_number))'),
+    _m('tell, owners', 'an owner may count a boot that a reader did not expect',
+       'unit checkpoint reader_and_owners', 'state/shared.c', '!judge_super(c, &sb))',
+       '!judge_super(c, &sb) || (!first && sb.boot_number > c->super.now.boot_number))'),
     _m('reader, drops', 'a reader takes no damaged slot out of use', 'unit shared damage',
        'protocol/steps.c', '    if (c->shared || !cm_ring_own(&c->policy.ring, slot))\n'
        '        return; /* a reader', '    if (!cm_ring_own(&c->policy.ring, slot))\n'

@@ -373,38 +373,55 @@ static void test_reader_before_owner(void)
     }
 }
 
-/* The same, and the reader stays. It does not know the volume, so it takes that for put back. */
+/* Readers that stay while owners come and go: `early` is one. */
 static struct pool early;
 
+static void early_up(unsigned mount)
+{
+    const unsigned was = t.mount;
+    early = (struct pool){ .o = CM_OPTIONS_INIT };
+    early.o.flags = CM_OPEN_SHARED;
+    t.mount = mount;
+    REQUIRE(cm_open(t.path, &early.o, &early.c) == 0);
+    t.mount = was;
+}
+
+static void early_hits(void)
+{
+    cm_file *g = attach(&early, 1, SIZE, 7, 0);
+    CHECK_EQ(look(g, REGION, 1), RIGHT);
+    detach(g);
+}
+
+static cm_file *synced_file(void)
+{
+    checkpointed_pool();
+    cm_file *f = three_regions(CM_SOLE_WRITER);
+    sync_origin(f);
+    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    return f;
+}
+
+/* It comes as above. It does not know the volume, so it expects the next owner to count a boot. */
 static void *alloc_beside_early(void *ctx, size_t bytes)
 {
     unsigned *calls = ctx;
-    if (++*calls == 2) {
-        t.mount = 2;
-        CHECK_EQ(cm_open(t.path, &early.o, &early.c), 0);
-        t.mount = 1;
-    }
+    if (++*calls == 2)
+        early_up(2);
     return map_bytes(bytes);
 }
 
 static void test_reader_stays(void)
 {
     unsigned calls = 0;
-    checkpointed_pool();
-    cm_file *f = three_regions(CM_SOLE_WRITER);
-    sync_origin(f);
-    CHECK_EQ(cm_checkpoint(t.p.c), 0);
-    early = (struct pool){ .o = CM_OPTIONS_INIT };
-    early.o.flags = CM_OPEN_SHARED;
+    (void)synced_file();
     t.p.o.alloc = alloc_beside_early;
     t.p.o.free = free_mapped;
     t.p.o.alloc_ctx = &calls;
     crash(SYNCED, false);
-    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    cm_file *f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
     t.mount = 2;
-    cm_file *g = attach(&early, 1, SIZE, 7, 0);
-    CHECK_EQ(look(g, REGION, 1), RIGHT);
-    detach(g);
+    CALL(early_hits());
     CHECK_EQ(cm_close(early.c), 0);
     detach(f);
     file_end();
@@ -420,18 +437,37 @@ static void come(void)
 
 static void test_reader_and_owner(void)
 {
-    checkpointed_pool();
-    cm_file *f = three_regions(CM_SOLE_WRITER);
-    sync_origin(f);
-    CHECK_EQ(cm_checkpoint(t.p.c), 0);
+    (void)synced_file();
     end_owner(SYNCED, false);
-    early = (struct pool){ .o = CM_OPTIONS_INIT };
-    early.o.flags = CM_OPEN_SHARED;
-    REQUIRE(cm_open(t.path, &early.o, &early.c) == 0);
+    CALL(early_up(1));
     t.at_look = come;
     detach(attach(&early, 1, SIZE, 7, 0));
-    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    cm_file *f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    CALL(early_hits());
+    CHECK_EQ(cm_close(early.c), 0);
+    detach(f);
+    file_end();
+}
+
+/* An owner is killed. The next one does not know the volume, so it counts a boot. */
+static void test_reader_and_owners(void)
+{
+    cm_file *f = synced_file();
+    CALL(early_up(1));
     cm_file *g = attach(&early, 1, SIZE, 7, 0);
+    CHECK_EQ(look(g, REGION, 1), RIGHT);
+    const uint32_t boot = t.p.c->super.now.boot_number;
+    detach(f);
+    CHECK_EQ(cm_close(t.p.c), 0);
+    for (unsigned i = 0; i < CM_SUPER_COPIES; i++) { /* as a killed owner leaves them */
+        super_at(&t.p, i)->state = CM_SUPER_OPEN;
+        super_seal(super_at(&t.p, i));
+    }
+    t.mount = 0;
+    REQUIRE(file_up() == 0);
+    CHECK_EQ(t.p.c->super.now.boot_number, boot + 1);
+    f = attach(&t.p, 1, SIZE, 7, CM_SOLE_WRITER);
+    CALL(early_hits());
     CHECK_EQ(look(g, REGION, 1), RIGHT);
     detach(g);
     CHECK_EQ(cm_close(early.c), 0);
@@ -562,6 +598,7 @@ const struct harness_test checkpoint_versions_tests[] = {
     TEST(reader_before_owner),
     TEST(reader_stays),
     TEST(reader_and_owner),
+    TEST(reader_and_owners),
     TEST(region_by_region),
     TEST(noticed),
     TEST(noticed_nothing),
