@@ -285,15 +285,19 @@ int cm_stats(cm_cache *c, cm_stats_data *out)
     return e ? e : cm_give_result(out, &s, sizeof(s));
 }
 
-/* Are the counters a hole of a sparse pool that was never used? On a full tmpfs a mapping of it
- * cannot be read. */
-static bool counts_nothing(struct cm_plat_file *f)
+/* The counters of a mapped pool. If they are a hole of a sparse pool, it was never used. On a full
+ * tmpfs a mapping of that cannot be read. */
+static int sum_of(struct cm_plat_file *f, cm_stats_data *s)
 {
     const struct cm_media m = { .base = f->base, .file = f };
-    bool nothing = true;
-    for (uint32_t at = 0; at < CM_STATS_BYTES && nothing; at += CM_BLOCK_SIZE)
-        nothing = cm_media_is_hole(&m, f->base + CM_STATS_OFFSET + at, CM_BLOCK_SIZE);
-    return nothing;
+    const int e = cm_stats_sum(f->base, s);
+    bool unused = e == CM_EIO;
+    for (uint32_t at = 0; at < CM_STATS_BYTES && unused; at += CM_BLOCK_SIZE)
+        unused = cm_media_is_hole(&m, f->base + CM_STATS_OFFSET + at, CM_BLOCK_SIZE);
+    if (!unused)
+        return e;
+    cm_stats_none(s);
+    return 0;
 }
 
 int cm_pool_stats(const char *path, cm_stats_data *out)
@@ -305,12 +309,7 @@ int cm_pool_stats(const char *path, cm_stats_data *out)
     uint32_t damaged;
     int e = out ? peek(path, &f, &sb, &g, &damaged) : CM_EINVAL;
     if (e == 0)
-        e = cm_stats_sum(f.base, &s);
-    if (e == CM_EIO && counts_nothing(&f)) {
-        memset(&s, 0, sizeof(s));
-        s.struct_size = sizeof(s);
-        e = 0;
-    }
+        e = sum_of(&f, &s);
     if (e == 0)
         e = cm_give_result(out, &s, sizeof(s));
     unpeek(&f);

@@ -148,6 +148,14 @@ static int sum_head(const uint8_t *base, cm_stats_data *out, bool *folded)
     return 0;
 }
 
+void cm_stats_none(cm_stats_data *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->struct_size = sizeof(*out);
+    for (unsigned i = 0; i < CM_CURVE_POINTS; i++)
+        out->curve_hits[i] = CM_CURVE_UNKNOWN;
+}
+
 int cm_stats_sum(const uint8_t *base, cm_stats_data *out)
 {
     uint64_t sum[CM_STATS_SHARD_WORDS] = { 0 }, word[CM_STATS_SHARD_WORDS];

@@ -34,5 +34,7 @@ void cm_stats_end(const struct cm_media *m, int64_t wall_ns);
 /* Sums the stats page at `base` (any process's mapping of it). CM_EIO: unreadable; CM_EVERSION:
  * another layout. */
 int cm_stats_sum(const uint8_t *base, cm_stats_data *out);
+/* What a page of zeros says. */
+void cm_stats_none(cm_stats_data *out);
 
 #endif

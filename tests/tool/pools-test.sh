@@ -584,7 +584,11 @@ test_unused_on_full()
     return
   fi
   "$cm" create small/p --size 64M --sparse --quiet
+  cp --sparse=always small/p unused
+  "$cm" stats unused --json >unused.json
   cat /dev/zero >small/rest 2>/dev/null
+  "$cm" stats small/p --json >full.json
+  check unused-on-full-same cmp <(sed 's/small\/p/unused/' full.json) unused.json
   expect unused-on-full-info 0 'state: +clean' "$cm" info small/p
   expect unused-on-full-stats 0 'hit rate' "$cm" stats small/p
   expect unused-on-full-top 0 'hit' "$cm" top small/p --once --interval 0.1
@@ -593,7 +597,7 @@ test_unused_on_full()
   expect unused-on-full-cat 0 "" "$cm" cat data --pool small/p -v
   check unused-on-full-says-why grep -q 'its volume is full. make room there' err
   umount small
-  rm -r small data
+  rm -r small data unused unused.json full.json
 }
 
 test_no_command
