@@ -545,11 +545,11 @@ typedef struct cm_resize_report {
  * leads to another file meanwhile) CM_ESEAL (a block or record could not be judged or sealed)
  * CM_ENOTSUP (`path` is a mount point, such as a file that a container was given: resize it under
  * its own path) CM_EIO. After an error the pool is as it was, or empty, if the system has lost what
- * a killed owner wrote (void, if even that cannot be written); after CM_EIO from the last sync it
- * may already be the new one. Readers of it (CM_OPEN_SHARED) go on; but after an error of the last
- * step (CM_EIO; CM_EMOVED; any, on Windows), and if the process is killed there, they are served
- * nothing until an owner opens the pool. The log has a line that says why, but for CM_ECANCELED;
- * after CM_ENOSPC how many bytes the volume has too few, if it tells. */
+ * a killed owner wrote (void, if even that cannot be written or sealed); after CM_EIO from the last
+ * sync it may already be the new one. Readers of it (CM_OPEN_SHARED) go on; but after an error of
+ * the last step (CM_EIO; CM_EMOVED; any, on Windows), and if the process is killed there, they are
+ * served nothing until an owner opens the pool. The log has a line that says why, but for
+ * CM_ECANCELED; after CM_ENOSPC how many bytes the volume has too few, if it tells. */
 CM_API int cm_resize(const char *path, const cm_resize_options *opts, cm_resize_report *report);
 
 /* Begins with CM_GROW_REPORT_INIT, as cm_info. */

@@ -187,7 +187,7 @@ int cm_super_sync_failed(struct cm_superblocks *s, bool named);
 struct cm_super_failed {
     bool any, unnamed, all;
 };
-struct cm_super_failed cm_super_failed_in(const struct cm_super *sb);
+struct cm_super_failed cm_super_failed_in(const struct cm_super *sb); /* that nobody changes */
 struct cm_super_failed cm_super_failed(struct cm_superblocks *s);
 /* `incarnation` was found in the pool, under a right check. Does it show that the superblock is
  * older than the rest of the pool (an old copy was put back, or one was made up)? This session

@@ -134,8 +134,10 @@ int cm_file_write_attr(struct cm_object *f)
     int why = restore(f); /* beside a void record the word would say nothing */
     if (why == 0)
         why = cm_record_write_attr(&f->cache->media, f->place, &f->id, attr_of(f));
-    const int e = why ? cm_file_abandon_record(f, why) : 0;
-    return e || why == 0 ? e : why == CM_ESEAL ? CM_NOT_RECORDED : CM_EIO;
+    if (why == 0)
+        return 0;
+    const int e = cm_file_abandon_record(f, why);
+    return e ? e : why == CM_ESEAL ? CM_NOT_RECORDED : CM_EIO;
 }
 
 void cm_file_attr_recorded(const struct cm_cache *c, uint64_t place, const struct cm_record *r,
